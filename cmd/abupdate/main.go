@@ -7,9 +7,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,6 +30,8 @@ type app struct {
 	configPath string // --config
 	quiet      bool
 	json       bool
+
+	started bool // the verb's own code runs: the command line was right
 }
 
 func main() {
@@ -46,8 +50,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	a.ui.finish()
+	if err != nil && !a.started {
+		a.ui.configure(a.json, a.quiet)
+		err = usageError{err: err, hint: "see: " + c.CommandPath() + " --help"}
+	}
 	if err == nil {
 		return codeDone
 	}
@@ -82,30 +90,30 @@ hash; 12 incompatible; 13 downgrade; 14 does not fit; 20 download; 21 locked;
 	flags.StringVar(&a.configPath, "config", "/etc/abupdate/config.toml", "configuration `FILE`")
 	flags.BoolVar(&a.quiet, "quiet", false, "print nothing but results and errors")
 	flags.BoolVar(&a.json, "json", false, "print JSON lines on standard output")
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{err: err, hint: "see: " + c.CommandPath() + " --help"}
-	})
 	root.AddCommand(
 		newVersionCommand(a),
 	)
-	for _, c := range root.Commands() {
-		groupArgs(c)
-	}
+	a.watch(root)
 	return root
 }
 
-// groupArgs makes wrong arguments and unknown subcommands usage errors (exit
-// code 2), which cobra reports as plain errors.
-func groupArgs(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usageError{err: err, hint: "see: " + c.CommandPath() + " --help"}
-			}
-			return nil
+// watch notes when a verb's own code starts: an error before that came from
+// the command line. A group without a verb is a usage error too.
+func (a *app) watch(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		a.watch(sub)
+	}
+	run := c.RunE
+	if run == nil && c.HasParent() {
+		run = func(c *cobra.Command, args []string) error {
+			return usageError{err: fmt.Errorf("%s %s: no such verb", c.CommandPath(), strings.Join(args, " ")), hint: "see: " + c.CommandPath() + " --help"}
 		}
 	}
-	for _, sub := range c.Commands() {
-		groupArgs(sub)
+	if run == nil {
+		return
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		a.started = true
+		return run(c, args)
 	}
 }
