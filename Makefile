@@ -1,0 +1,77 @@
+# Every target that people and CI use, with one line of help each.
+# CI (.ci/run) calls only these.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Static binaries that do not depend on where they were built.
+export CGO_ENABLED := 0
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo "v0.1.0-dev+$$(git rev-parse --short HEAD 2>/dev/null || echo nogit)")
+LDFLAGS  = -s -w -X main.version=$(VERSION:v%=%)
+BUILD    = go build -trimpath -ldflags '$(LDFLAGS)'
+TOOL     = go tool -modfile=tools/go.mod
+
+# The packages whose tests match a pattern.
+with = $$(grep -rlE '$(1)' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+
+# TESTFLAGS=-v shows each test; FUZZTIME=1m fuzzes longer.
+TESTFLAGS ?=
+FUZZTIME  ?= 10s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static programs into build/
+	$(BUILD) -o build/ ./cmd/...
+
+test: ## quick tests: no root, no QEMU; says what is missing
+	@tools/need test
+	go test $(TESTFLAGS) ./...
+
+lint: ## layering, forbidden writers, formatting, tidy go.mod
+	$(TOOL) golangci-lint run ./...
+	go mod tidy -diff
+
+fmt: ## format the sources
+	$(TOOL) golangci-lint fmt ./...
+
+crash: ## every simulated power cut and fault, the long list
+	@tools/need test
+	go test -count=1 -tags crash -timeout 20m -run 'Crash|Cut|Fault' $(TESTFLAGS) ./internal/...
+
+attack: ## hostile bundles, servers and disks, one named test each
+	@tools/need test
+	go test -count=1 -run Attack $(TESTFLAGS) ./...
+
+fuzz: ## fuzz every parser for FUZZTIME each
+	@set -e; for pkg in $(call with,^func Fuzz); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+test-root: ## tests on loop devices and with rpm (root)
+	@tools/need test root
+	go test -count=1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
+
+test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
+	@tools/need test qemu gateway
+	go test -count=1 -tags qemu -timeout 45m $(TESTFLAGS) ./test/qemu/...
+
+test-qemu-long: ## the same with the long ones: large images, recorded power cuts
+	@tools/need test qemu gateway
+	ABUPDATE_LONG=1 go test -count=1 -tags qemu -timeout 4h $(TESTFLAGS) ./test/qemu/...
+
+demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
+	@tools/need --install test qemu
+	go run ./test/demo
+
+deps: ## install the Debian packages that the tests need (root)
+	tools/need --install test root qemu gateway
+
+rpm: build ## build the RPM into build/
+	VERSION='$(VERSION)' $(TOOL) nfpm package --packager rpm --config images/rpm/nfpm.yaml --target build/
+
+clean: ## remove what was built
+	rm -rf build
+
+.PHONY: help build test lint fmt crash attack fuzz test-root test-qemu test-qemu-long demo deps rpm clean
