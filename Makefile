@@ -69,7 +69,8 @@ deps: ## install the Debian packages that the tests need (root)
 	tools/need --install test root qemu gateway
 
 rpm: build ## build the RPM into build/
-	VERSION='$(VERSION)' $(TOOL) nfpm package --packager rpm --config images/rpm/nfpm.yaml --target build/
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1) VERSION="$(VERSION)" \
+	  $(TOOL) nfpm package --packager rpm --config images/rpm/nfpm.yaml --target build/
 
 clean: ## remove what was built
 	rm -rf build
