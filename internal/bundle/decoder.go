@@ -1,0 +1,71 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Decoder turns compressed frames into image bytes. Each goroutine needs one
+// of its own.
+type Decoder struct {
+	zstd     *zstd.Decoder
+	maxFrame int
+}
+
+// NewDecoder returns a decoder for frames of at most maxFrame image bytes.
+// That is also the largest window it accepts, so it needs little more memory
+// than the frame itself.
+func NewDecoder(maxFrame int) (*Decoder, error) {
+	if maxFrame <= 0 || maxFrame > MaxFrameSize {
+		return nil, fmt.Errorf("internal error: a decoder for frames of %d bytes", maxFrame)
+	}
+	z, err := zstd.NewReader(nil,
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(uint64(max(maxFrame, zstd.MinWindowSize))),
+		zstd.WithDecoderMaxMemory(uint64(maxFrame)),
+		zstd.WithDecodeAllCapLimit(true),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("internal error: zstd decoder: %w", err)
+	}
+	return &Decoder{zstd: z, maxFrame: maxFrame}, nil
+}
+
+// Close gives the decoder's memory back.
+func (d *Decoder) Close() { d.zstd.Close() }
+
+// Decode checks compressed against the frame's length and hash, decompresses
+// it into dst (reused when it is large enough) and checks the result against
+// the frame's image length and hash. The decompressor never sees bytes that
+// were not signed, and stops at the declared length all the same.
+func (d *Decoder) Decode(dst []byte, f Frame, compressed []byte) ([]byte, error) {
+	if f.Len <= 0 || f.Len > int64(d.maxFrame) {
+		return nil, fmt.Errorf("internal error: a frame of %d bytes in a decoder for %d", f.Len, d.maxFrame)
+	}
+	if len(compressed) != f.CompressedLen || digest(compressed) != f.CompressedSHA256 {
+		return nil, hashErrorf("frame at byte %d of the image: the compressed bytes are not the signed ones", f.Off)
+	}
+	if int64(cap(dst)) < f.Len {
+		dst = make([]byte, f.Len)
+	}
+	if f.Zero {
+		// Known from the index: neither decompressing nor hashing adds anything.
+		dst = dst[:f.Len]
+		clear(dst)
+		return dst, nil
+	}
+	// The capacity is the limit at which DecodeAll gives up.
+	out, err := d.zstd.DecodeAll(compressed, dst[:0:f.Len])
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), errors.Is(err, zstd.ErrWindowSizeExceeded):
+		return nil, hashErrorf("frame at byte %d of the image: it expands beyond its declared %d bytes", f.Off, f.Len)
+	case err != nil:
+		return nil, hashErrorf("frame at byte %d of the image: %w", f.Off, err)
+	case int64(len(out)) != f.Len || digest(out) != f.SHA256:
+		return nil, hashErrorf("frame at byte %d of the image: the image bytes are not the signed ones", f.Off)
+	}
+	return out, nil
+}
