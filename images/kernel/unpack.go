@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -18,10 +20,8 @@ import (
 // directory named after the package and the wanted modules, so that a complete
 // one is used again.
 func unpack(ctx context.Context, deb string, modules []string) (*Kernel, error) {
-	dir := strings.TrimSuffix(deb, ".deb") + "-" + strings.Join(modules, "-")
-	if len(filepath.Base(dir)) > 200 {
-		return nil, fmt.Errorf("%d modules are too many", len(modules))
-	}
+	wanted := sha256.Sum256([]byte(strings.Join(modules, " ")))
+	dir := strings.TrimSuffix(deb, ".deb") + "-" + hex.EncodeToString(wanted[:4])
 	if k, err := find(dir); err == nil {
 		return k, nil
 	}

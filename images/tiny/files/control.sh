@@ -1,6 +1,7 @@
 #!/bin/sh
 # A shell for programs on the second serial line: no prompt, no echo, and no
-# kernel message in between. Its stdin is a pipe so that it is not interactive.
+# kernel message in between. (`cat | sh` is no way to do it: cat moves the
+# bytes with sendfile, and sh does not always wake up.)
 stty raw -echo
 echo "control: ready"
-cat | sh
+while IFS= read -r line; do eval "$line"; done

@@ -1,0 +1,224 @@
+// Package vm runs virtual machines for the suites and the demo: QEMU in
+// software emulation, driven over its serial lines and QMP.
+//
+// Invariant: a Machine ends no process but its own QEMU, and that one always,
+// even when the test binary is killed. Start with Start.
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Config describes a machine.
+type Config struct {
+	// Firmware starts the boot loader.
+	Firmware Firmware
+	// Disks appear as vda, vdb, … in this order.
+	Disks []Disk
+	// MemoryMiB is 512 if zero.
+	MemoryMiB int
+	// Forward lists TCP ports of the guest that Address makes reachable.
+	// The guest reaches a server on the host's loopback at HostAddress.
+	Forward []int
+	// LogDir receives serial0.log, serial1.log and qemu.log.
+	LogDir string
+	// Args are further arguments of QEMU, such as a watchdog device.
+	Args []string
+}
+
+// HostAddress is where a guest finds the host's 127.0.0.1.
+const HostAddress = "10.0.2.2"
+
+// Machine is a running virtual machine.
+type Machine struct {
+	// Console is the first serial line: boot loader, kernel, a person's shell.
+	Console *Console
+	// Control is the shell for programs on the second serial line.
+	Control *Control
+	qmp     *qmp
+	dir     string // sockets, firmware variables
+	exited  chan struct{}
+	exitErr error // valid once exited is closed
+	process *os.Process
+}
+
+// Start starts a machine with its power on. When ctx ends, it ends too.
+func Start(ctx context.Context, c Config) (_ *Machine, err error) {
+	// A short path: a Unix socket's name has room for 107 bytes.
+	dir, err := os.MkdirTemp("/tmp", "abvm-")
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{dir: dir, exited: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			m.Close()
+			err = fmt.Errorf("starting a virtual machine: %w", err)
+		}
+	}()
+	if err := os.MkdirAll(c.LogDir, 0o755); err != nil {
+		return m, err
+	}
+	args, err := c.arguments(dir)
+	if err != nil {
+		return m, err
+	}
+	// QEMU connects to our sockets, not we to its: so no output is lost.
+	var listeners [3]net.Listener
+	for i, name := range [...]string{"serial0", "serial1", "qmp"} {
+		if listeners[i], err = net.Listen("unix", filepath.Join(dir, name)); err != nil {
+			return m, err
+		}
+		defer listeners[i].Close()
+	}
+	if err := m.run(ctx, args, filepath.Join(c.LogDir, "qemu.log")); err != nil {
+		return m, err
+	}
+	var conns [3]net.Conn
+	for i, l := range listeners {
+		if conns[i], err = m.accept(l); err != nil {
+			return m, errors.Join(err, m.qemuMessage(c.LogDir))
+		}
+	}
+	if m.Console, err = newConsole(conns[0], filepath.Join(c.LogDir, "serial0.log")); err != nil {
+		return m, err
+	}
+	line, err := newConsole(conns[1], filepath.Join(c.LogDir, "serial1.log"))
+	if err != nil {
+		return m, err
+	}
+	m.Control = &Control{line: line}
+	m.qmp, err = newQMP(conns[2])
+	return m, err
+}
+
+// run starts QEMU. It dies with the goroutine's thread (Pdeathsig), so the
+// thread is locked until QEMU has ended: no QEMU outlives the test binary.
+func (m *Machine) run(ctx context.Context, args []string, logFile string) error {
+	log, err := os.Create(logFile)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.WaitDelay = 5 * time.Second
+	fmt.Fprintf(log, "%s\n", strings.Join(cmd.Args, " "))
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(m.exited)
+		defer log.Close()
+		err := cmd.Start()
+		m.process = cmd.Process
+		started <- err
+		if err == nil {
+			m.exitErr = cmd.Wait()
+		}
+	}()
+	err = <-started
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w (apt-get install qemu-system-x86)", err)
+	}
+	return err
+}
+
+// accept waits for QEMU to connect; a QEMU that ends instead has refused its
+// arguments.
+func (m *Machine) accept(l net.Listener) (net.Conn, error) {
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		conn, err := l.Accept()
+		got <- result{conn, err}
+	}()
+	select {
+	case r := <-got:
+		return r.conn, r.err
+	case <-m.exited:
+		return nil, fmt.Errorf("qemu has ended: %w", m.exitErr)
+	case <-time.After(30 * time.Second):
+		return nil, errors.New("qemu has opened no serial line for 30 s")
+	}
+}
+
+// qemuMessage returns what QEMU wrote, for the error of a failed start.
+func (m *Machine) qemuMessage(logDir string) error {
+	text, err := os.ReadFile(filepath.Join(logDir, "qemu.log"))
+	if err != nil {
+		return err
+	}
+	return errors.New(strings.TrimSpace(string(text)))
+}
+
+// Reset pushes the reset button: no shutdown, no flush.
+func (m *Machine) Reset(ctx context.Context) error {
+	_, err := m.qmp.execute(ctx, "system_reset", nil)
+	return err
+}
+
+// Resets returns how often the machine was reset since it started, by the
+// guest, a watchdog or Reset.
+func (m *Machine) Resets() int { return m.qmp.count("RESET") }
+
+// Address returns the host's address of a forwarded guest port.
+func (m *Machine) Address(ctx context.Context, guestPort int) (string, error) {
+	out, err := m.qmp.execute(ctx, "human-monitor-command", map[string]string{"command-line": "info usernet"})
+	if err != nil {
+		return "", err
+	}
+	// TCP[HOST_FORWARD]  13  127.0.0.1  34567  10.0.2.15  22  0  0
+	text, _ := out.(string)
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) >= 6 && f[0] == "TCP[HOST_FORWARD]" && f[5] == strconv.Itoa(guestPort) {
+			return net.JoinHostPort(f[2], f[3]), nil
+		}
+	}
+	return "", fmt.Errorf("guest port %d is not forwarded", guestPort)
+}
+
+// Wait waits until QEMU ends, as after a poweroff in the guest.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.exited:
+		return m.exitErr
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the machine to power off: %w", ctx.Err())
+	}
+}
+
+// Close pulls the plug and waits until QEMU is gone. It may be called twice.
+func (m *Machine) Close() error {
+	if m.process != nil {
+		// SIGKILL, to our own child that has not been waited for yet or is
+		// known to be gone: never to a recycled number.
+		_ = m.process.Kill()
+		<-m.exited
+	}
+	if m.Console != nil {
+		m.Console.close()
+	}
+	if m.Control != nil {
+		m.Control.line.close()
+	}
+	if m.qmp != nil {
+		m.qmp.conn.Close()
+	}
+	return os.RemoveAll(m.dir)
+}
