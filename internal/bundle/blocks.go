@@ -41,6 +41,17 @@ func HashBlock(b []byte) BlockHash {
 	return max(1, BlockHash(binary.LittleEndian.Uint64(d[:8])))
 }
 
+// hashBlocks hashes the blocks of a frame.
+func hashBlocks(data []byte) []BlockHash {
+	var hashes []BlockHash
+	for len(data) > 0 {
+		n := min(BlockSize, len(data))
+		hashes = append(hashes, HashBlock(data[:n]))
+		data = data[n:]
+	}
+	return hashes
+}
+
 func blockCount(size int64) int64 { return (size + BlockSize - 1) / BlockSize }
 
 // blocksSizeRange bounds the size of NAME.blocks: at the least one run, at
@@ -65,13 +76,15 @@ func newBlockWriter(imageSize int64) *blockWriter {
 	return &blockWriter{buf: binary.LittleEndian.AppendUint64(b, uint64(imageSize))}
 }
 
-func (w *blockWriter) add(h BlockHash) {
-	if h == 0 {
-		w.run++
-		return
+func (w *blockWriter) add(hashes []BlockHash) {
+	for _, h := range hashes {
+		if h == 0 {
+			w.run++
+			continue
+		}
+		w.flush()
+		w.buf = binary.LittleEndian.AppendUint64(w.buf, uint64(h))
 	}
-	w.flush()
-	w.buf = binary.LittleEndian.AppendUint64(w.buf, uint64(h))
 }
 
 func (w *blockWriter) flush() {

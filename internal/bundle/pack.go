@@ -117,9 +117,7 @@ func (p *packer) run(ctx context.Context, o *CreateOptions) error {
 	whole := sha256.New()
 	consume := func(f packedFrame) error {
 		whole.Write(f.data)
-		for _, h := range f.blocks {
-			p.blocks.add(h)
-		}
+		p.blocks.add(f.blocks)
 		if _, err := p.spool.Write(f.compressed); err != nil {
 			return err
 		}
@@ -217,8 +215,6 @@ func (w *packWorker) packData(f rawFrame) (packedFrame, error) {
 	if w.checked, err = w.decoder.Decode(w.checked, p.Frame, compressed); err != nil {
 		return packedFrame{}, fmt.Errorf("internal error: checking a frame just compressed: %w", err)
 	}
-	for b := f.data; len(b) > 0; b = b[min(BlockSize, len(b)):] {
-		p.blocks = append(p.blocks, HashBlock(b[:min(BlockSize, len(b))]))
-	}
+	p.blocks = hashBlocks(f.data)
 	return p, nil
 }

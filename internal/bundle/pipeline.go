@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"golang.org/x/sync/errgroup"
@@ -10,7 +9,7 @@ import (
 
 // ordered runs work on several goroutines and hands the results to consume
 // in the order in which produce made the inputs. produce ends the run with
-// io.EOF. At most 2*workers inputs are under way at once, which bounds the
+// io.EOF. At most workers+4 inputs are under way at once, which bounds the
 // memory. Each worker has a number, for state of its own.
 func ordered[In, Out any](ctx context.Context, workers int, produce func() (In, error), work func(worker int, in In) (Out, error), consume func(Out) error) error {
 	type job struct {
@@ -19,13 +18,13 @@ func ordered[In, Out any](ctx context.Context, workers int, produce func() (In, 
 		done chan struct{}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	todo, queue := make(chan *job), make(chan *job, 2*workers)
+	todo, queue := make(chan *job), make(chan *job, workers+2)
 	g.Go(func() error {
 		defer close(todo)
 		defer close(queue)
 		for {
 			in, err := produce()
-			if errors.Is(err, io.EOF) {
+			if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
 				return nil
 			}
 			if err != nil {

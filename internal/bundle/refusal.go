@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"errors"
 	"fmt"
 	"io"
 )
@@ -49,9 +48,10 @@ func incompatibleErrorf(format string, args ...any) error {
 
 // readError classifies a failed read: the end of the input in the middle of
 // what was being read means a bundle cut short; anything else (a download
-// that failed) keeps its own kind.
+// that failed) keeps its own kind. It compares and does not unwrap: a source
+// may wrap io.ErrUnexpectedEOF for a connection that broke.
 func readError(what string, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // see above
 		return formatErrorf("reading %s: the bundle ends here: it was cut short", what)
 	}
 	return fmt.Errorf("reading %s: %w", what, err)

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"errors"
 	"fmt"
 	"io"
 )
@@ -136,7 +135,7 @@ func (t *tarReader) end() error {
 	if n > 0 {
 		return formatErrorf("reading the end of the tar: more data follows")
 	}
-	if errors.Is(err, io.EOF) {
+	if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
 		return nil
 	}
 	return fmt.Errorf("reading the end of the tar: %w", err)

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"time"
 )
 
 // maxRedirects is enough for http→https→mirror, and ends a loop soon.
@@ -18,12 +17,12 @@ const maxRedirects = 5
 
 // newClient returns an HTTP client with no behaviour that was not asked for:
 // no environment, no cookies, no transparent decompression, no Referer.
-func newClient(o Options) (*http.Client, error) {
+func newClient(o Options, clock *clock) (*http.Client, error) {
 	proxy, err := proxyFunc(o)
 	if err != nil {
 		return nil, err
 	}
-	tlsConfig, err := newTLSConfig(o)
+	tlsConfig, err := newTLSConfig(o, clock)
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +107,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func newTLSConfig(o Options) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Time: o.Now}
+func newTLSConfig(o Options, clock *clock) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Time: clock.now}
 	if o.CAFile != "" {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
@@ -130,69 +129,5 @@ func newTLSConfig(o Options) (*tls.Config, error) {
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
-	if o.Now().Before(clockFloor) {
-		verifyWithoutClock(c)
-	}
 	return c, nil
-}
-
-// clockFloor is a moment before which this program did not exist: a clock that
-// shows less is wrong (a board without a battery starts at 1970).
-var clockFloor = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// verifyWithoutClock makes c judge certificates at the first moment at which
-// all of the server's chain is valid, in place of a clock that is certainly
-// wrong. Otherwise a gateway without a working clock could not fetch the
-// update that repairs it. Chain and host name are checked as ever. What is
-// given up: an expired certificate of the right host passes. That cannot
-// forge a bundle, whose signatures no clock decides.
-func verifyWithoutClock(c *tls.Config) {
-	c.InsecureSkipVerify = true // replaced by VerifyConnection, which also sees resumed sessions
-	c.VerifyConnection = func(cs tls.ConnectionState) error {
-		opts := x509.VerifyOptions{
-			Roots:         c.RootCAs,
-			DNSName:       cs.ServerName,
-			Intermediates: x509.NewCertPool(),
-			CurrentTime:   clockFloor,
-		}
-		for i, cert := range cs.PeerCertificates {
-			if cert.NotBefore.After(opts.CurrentTime) {
-				opts.CurrentTime = cert.NotBefore
-			}
-			if i > 0 {
-				opts.Intermediates.AddCert(cert)
-			}
-		}
-		if _, err := cs.PeerCertificates[0].Verify(opts); err != nil {
-			return &tls.CertificateVerificationError{UnverifiedCertificates: cs.PeerCertificates, Err: err}
-		}
-		return nil
-	}
-}
-
-// explainTLS adds the way out to an error of the TLS handshake. final reports
-// whether asking again is useless.
-func explainTLS(err error, now time.Time) (explained error, final bool) {
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &invalid) && invalid.Reason == x509.Expired {
-		today := now.UTC().Format(time.DateOnly)
-		if now.Before(invalid.Cert.NotBefore) {
-			return fmt.Errorf("%w: the server's certificate seems not yet valid: this device's clock says %s: set it, or use http:// or a file (a bundle is trusted for its signatures, not for its way here)", err, today), true
-		}
-		return fmt.Errorf("%w: the server's certificate seems expired: if this device's clock is wrong (it says %s) set it, otherwise renew the certificate; http:// or a file works too (a bundle is trusted for its signatures, not for its way here)", err, today), true
-	}
-	var unknown x509.UnknownAuthorityError
-	if errors.As(err, &unknown) {
-		return fmt.Errorf("%w: if the server uses a CA of your own, set ca in the [download] section of the configuration", err), true
-	}
-	var verification *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	if errors.As(err, &verification) || errors.As(err, &record) {
-		return err, true
-	}
-	if errors.As(err, &alert) {
-		return fmt.Errorf("%w: the server refused the TLS connection: does it want a client certificate?", err), true
-	}
-	return err, false
 }

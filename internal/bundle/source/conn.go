@@ -17,6 +17,7 @@ var errStalled = errors.New("the server sends too little or nothing")
 // conn sends the requests of one bundle.
 type conn struct {
 	client *http.Client
+	clock  *clock
 	url    *url.URL
 	opts   Options // with defaults
 }
@@ -32,6 +33,9 @@ func (c *conn) get(ctx context.Context, off, limit int64, ranged bool, validator
 	b := &body{conn: c, ctx: ctx, cancel: cancel}
 	b.timer = time.AfterFunc(c.opts.IdleTimeout, func() { cancel(errStalled) })
 	ans, resp, err := c.send(ctx, off, limit, ranged, validator)
+	for c.clock.learn(err) { // each time to a later moment, and under the timer
+		ans, resp, err = c.send(ctx, off, limit, ranged, validator)
+	}
 	b.timer.Stop()
 	if err != nil {
 		err = c.explain(ctx, err) // before Close, which cancels ctx
@@ -96,7 +100,8 @@ func (c *conn) explain(ctx context.Context, err error) error {
 	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // net/http has no value for it
 		return fmt.Errorf("%w: is the address meant to begin with http://?", err)
 	}
-	if err, final := explainTLS(err, c.opts.Now()); final {
+	err, final := explainTLS(err, c.opts.Now())
+	if final {
 		return err
 	}
 	return &fault{err: err}

@@ -31,11 +31,12 @@ func newHTTP(u *url.URL, o Options) (*httpSource, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	client, err := newClient(o)
+	clock := &clock{system: o.Now}
+	client, err := newClient(o, clock)
 	if err != nil {
 		return nil, err
 	}
-	return &httpSource{conn: conn{client: client, url: u, opts: o}, limit: o.limiter()}, nil
+	return &httpSource{conn: conn{client: client, clock: clock, url: u, opts: o}, limit: o.limiter()}, nil
 }
 
 func (s *httpSource) Open(ctx context.Context, off int64) (Stream, error) {

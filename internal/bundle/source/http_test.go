@@ -319,7 +319,7 @@ func TestHTTPSaysWhoItIsAndNothingElse(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != "Accept-Encoding User-Agent" {
+	if got := strings.Join(names, " "); got != "Accept-Encoding Connection User-Agent" {
 		t.Errorf("request headers: %s", got)
 	}
 	if header.Get("User-Agent") != "abupdate/1.2.3" || header.Get("Accept-Encoding") != "identity" {
