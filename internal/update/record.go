@@ -21,9 +21,11 @@ const (
 	RecordWriting
 	// RecordWritten: the whole image was read back against the signed hashes.
 	RecordWritten
+	// RecordFailed: the slot was booted and did not hold.
+	RecordFailed
 )
 
-var recordStateNames = map[RecordState]string{RecordEmpty: "empty", RecordWriting: "writing", RecordWritten: "written"}
+var recordStateNames = map[RecordState]string{RecordEmpty: "empty", RecordWriting: "writing", RecordWritten: "written", RecordFailed: "failed"}
 
 // String returns the state's name on disk.
 func (s RecordState) String() string {

@@ -1,0 +1,246 @@
+package update
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bundle"
+	"github.com/abupdate/abupdate/internal/bundle/source"
+	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/internal/slot"
+)
+
+// ApplyOptions are the flags of apply.
+type ApplyOptions struct {
+	DryRun         bool // say what would be done, write nothing
+	VerifyFirst    bool // read and check the whole bundle before the first write
+	Reinstall      bool // install the running version again
+	AllowDowngrade bool // accept an older version; never an older epoch
+}
+
+// Applied is the outcome of apply.
+type Applied struct {
+	Slot         slot.ID
+	Version      string
+	Armed        bool // the next boot is the trial: only on a disk image
+	BytesWritten int64
+	BytesReused  int64
+}
+
+// rootImage is the image that goes into a slot.
+const rootImage = "rootfs"
+
+// Apply writes a bundle to the slot that is not running and reads it back.
+// On a running machine the slot is left unarmed: the orderly shutdown
+// restores the preserved configuration and arms it (Arm). On a disk image
+// nothing is preserved and the slot is armed at once.
+//
+// A refusal (signature, version, size, …) writes nothing. Whatever happens
+// before the slot is armed, the running slot stays the one that boots.
+func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) (Applied, error) {
+	if _, err := Decide(u.facts, CommandApply); err != nil {
+		return Applied{}, err
+	}
+	if o.VerifyFirst && !src.Rewindable() {
+		return Applied{}, withHint(fmt.Errorf("%w: --verify-first reads the bundle twice, and standard input can be read once", ErrUsage),
+			"save the bundle to a file first")
+	}
+	b, err := u.openBundle(ctx, src, o)
+	if err != nil {
+		return Applied{}, err
+	}
+	defer func() { b.Close() }()
+	done := Applied{Slot: u.facts.Target(), Version: b.Manifest().Version}
+	if o.VerifyFirst {
+		if err := u.verifyAll(ctx, b.Reader); err != nil {
+			return done, err
+		}
+		again, err := u.openBundle(ctx, src, o)
+		if err != nil {
+			return done, err
+		}
+		// What was verified is what must be installed, whoever may have
+		// exchanged the file or the server's answer in the meantime.
+		if string(again.Envelope()) != string(b.Envelope()) {
+			again.Close()
+			return done, fmt.Errorf("%w: the bundle changed between verifying and installing it", bundle.ErrSignature)
+		}
+		b.Close()
+		b = again
+	}
+	if o.DryRun {
+		return done, nil
+	}
+	if err := u.install(ctx, b.Reader, &done); err != nil {
+		return done, errors.Join(err, u.noteFailure(ctx, &done, err))
+	}
+	if err := u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Message: "written and read back"}); err != nil {
+		return done, err
+	}
+	if u.dev.Live {
+		return done, nil
+	}
+	done.Armed = true
+	return done, u.Arm(ctx)
+}
+
+// openBundle verifies the bundle's head and holds it against this device.
+// The caller closes it.
+func (u *Updater) openBundle(ctx context.Context, src source.Source, o ApplyOptions) (*openedBundle, error) {
+	stream, err := src.Open(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	b, err := bundle.Open(stream, u.trust.Keyring)
+	if err == nil {
+		err = u.admit(b, o)
+	}
+	if err != nil {
+		return nil, errors.Join(err, stream.Close())
+	}
+	return &openedBundle{b, stream}, nil
+}
+
+// openedBundle is a bundle and the stream under it.
+type openedBundle struct {
+	*bundle.Reader
+	io.Closer
+}
+
+// verifyAll reads the rest of the bundle and checks every frame.
+func (u *Updater) verifyAll(ctx context.Context, b *bundle.Reader) error {
+	for {
+		ir, err := b.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name}
+		if _, err := p.run(ctx, ir, nil); err != nil {
+			return err
+		}
+	}
+}
+
+// install prepares the target, writes the image and reads it back.
+func (u *Updater) install(ctx context.Context, b *bundle.Reader, done *Applied) (err error) {
+	ir, err := nextImage(b, rootImage)
+	if err != nil {
+		return err
+	}
+	dev, closeSlot, err := u.dev.openSlot(done.Slot)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeSlot()) }()
+
+	before := u.facts.Slot(done.Slot).Record
+	record := &SlotRecord{State: RecordWriting, Envelope: b.Envelope(), Keyrings: b.Keyrings()}
+	if err := u.claimTarget(done.Slot, record); err != nil {
+		return err
+	}
+	sw, err := partition.NewSlotWriter(dev, ir.Image().Size)
+	if err != nil {
+		return fmt.Errorf("%w: slot %v: %w", ErrWrite, done.Slot, err)
+	}
+	// What an earlier run of the same bundle wrote is kept. In any other case
+	// few frames would match, and reading them all first would cost more.
+	w := &slotWriter{SlotWriter: sw, probe: before != nil && bytes.Equal(before.Envelope, record.Envelope)}
+	p := pipeline{progress: u.o.Progress, label: "writing slot " + done.Slot.String()}
+	reused, err := p.run(ctx, ir, w)
+	done.BytesWritten, done.BytesReused = w.BytesWritten(), reused
+	if err != nil {
+		return err
+	}
+	// The rest of the bundle holds nothing for a slot, but must be well formed.
+	for err == nil {
+		_, err = b.Next()
+	}
+	if err != io.EOF {
+		return err
+	}
+	if err := w.Finish(); err != nil {
+		return fmt.Errorf("%w: slot %v: %w", ErrWrite, done.Slot, err)
+	}
+	done.BytesWritten = w.BytesWritten()
+	if err := u.readBack(ctx, w, ir.Frames(), done.Slot); err != nil {
+		return err
+	}
+	record.State, record.InstalledAt = RecordWritten, u.o.Now().Unix()
+	// After this record is durable the orderly shutdown arms the slot; a cut
+	// before it leaves an interrupted apply, which the same command finishes.
+	if err := u.setRecord(done.Slot, record); err != nil {
+		return err
+	}
+	return u.refresh()
+}
+
+// readBack compares the whole slot with the signed hashes, past the page
+// cache: a system that the disk does not return is never armed.
+func (u *Updater) readBack(ctx context.Context, w *slotWriter, frames []bundle.Frame, id slot.ID) error {
+	pieces := make([]partition.Piece, len(frames))
+	total := int64(0)
+	for i, f := range frames {
+		pieces[i] = partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256}
+		total += f.Len
+	}
+	label := "reading back slot " + id.String()
+	err := w.Verify(ctx, pieces, func(n int64) { u.o.Progress(label, n, total) })
+	if err != nil && ctx.Err() == nil {
+		return withHint(fmt.Errorf("%w: reading back slot %v: %w", ErrWrite, id, err),
+			"run the same command again, which writes only what is wrong; if this comes back, the disk is failing")
+	}
+	return err
+}
+
+// claimTarget takes the target out of GRUB's sight before its first byte
+// changes. Each line is durable before the next begins, and a cut after any
+// of them boots the running slot.
+func (u *Updater) claimTarget(target slot.ID, record *SlotRecord) error {
+	if err := u.setBoot(bootctl.Disarm(u.facts.Boot, u.facts.Running)); err != nil {
+		return err
+	}
+	if err := u.dev.Store.InvalidateArgs(bootctl.SystemOf(target)); err != nil {
+		return err
+	}
+	return u.setRecord(target, record)
+}
+
+// noteFailure writes down why an apply failed. A target that got a bad frame
+// is empty; after a lost network or a cancelled run it can be resumed.
+func (u *Updater) noteFailure(ctx context.Context, done *Applied, cause error) error {
+	var errs []error
+	if errors.Is(cause, bundle.ErrSignature) || errors.Is(cause, bundle.ErrFormat) {
+		errs = append(errs, u.refresh())
+		if r := u.facts.Slot(done.Slot).Record; r != nil && r.State == RecordWriting {
+			r.State = RecordEmpty
+			errs = append(errs, u.setRecord(done.Slot, r))
+		}
+	}
+	if ctx.Err() == nil {
+		errs = append(errs, u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Code: 1, Message: cause.Error()}))
+	}
+	return errors.Join(errs...)
+}
+
+// nextImage passes over images until the one named name.
+func nextImage(b *bundle.Reader, name string) (*bundle.ImageReader, error) {
+	for {
+		ir, err := b.Next()
+		if err == io.EOF {
+			return nil, fmt.Errorf("%w: the bundle has no image %q", bundle.ErrIncompatible, name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if ir.Image().Name == name {
+			return ir, nil
+		}
+	}
+}
