@@ -1,0 +1,313 @@
+package partition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/minio/sha256-simd"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+)
+
+// HeadSize is the length of the piece at the start of a slot that is written
+// last. Every file system that a slot may hold keeps its first superblock in
+// it, so a half-written slot is no file system and cannot be booted.
+const HeadSize = 1 << 20
+
+// Errors of a SlotWriter.
+var (
+	// ErrTooLarge: the image does not fit into the slot.
+	ErrTooLarge = errors.New("image is larger than the slot")
+	// ErrReadBack: the slot does not hold what was written.
+	ErrReadBack = errors.New("the disk does not return what was written")
+)
+
+// SlotWriter writes an image into a slot, in pieces and in any order.
+//
+// Invariant: from its first write until Finish the first MiB of the slot is
+// zeros; it gets its content only when everything else is durable. It writes
+// nothing outside of its device, so give it a device that is bounded to the
+// slot. All methods may be called from several goroutines, but Finish and
+// Verify only after the writes.
+type SlotWriter struct {
+	dev     blockdev.Device
+	size    int64
+	headLen int64
+	buffers sync.Pool
+
+	written atomic.Int64
+
+	mu     sync.Mutex
+	begun  bool
+	head   []byte          // the image's first bytes, or what the slot had there
+	have   map[int64]int64 // pieces written or found: offset → length
+	failed error           // the first failed write; nothing works after it
+}
+
+// chunk is the unit of reading and of buffers.
+const chunk = 1 << 20
+
+// NewSlotWriter returns a writer of an image of size bytes into dev. It
+// writes nothing yet.
+func NewSlotWriter(dev blockdev.Device, size int64) (*SlotWriter, error) {
+	if size <= 0 || size%sector != 0 {
+		return nil, fmt.Errorf("an image of %d bytes: not whole sectors of %d", size, sector)
+	}
+	if size > dev.Size() {
+		return nil, fmt.Errorf("%w: %d bytes into %d", ErrTooLarge, size, dev.Size())
+	}
+	return &SlotWriter{
+		dev: dev, size: size, headLen: min(size, HeadSize),
+		buffers: sync.Pool{New: func() any { b := blockdev.AlignedBuffer(chunk); return &b }},
+		have:    map[int64]int64{},
+	}, nil
+}
+
+// BytesWritten is the number of image bytes written or zeroed so far. Bytes
+// that were there already do not count.
+func (s *SlotWriter) BytesWritten() int64 { return s.written.Load() }
+
+// Begin makes the slot unbootable: its first MiB becomes zeros. WriteFrame
+// does it by itself; call it to be sure that old content cannot boot any more.
+// A slot that Holds everything needs no Begin, and keeps its first MiB.
+func (s *SlotWriter) Begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begin()
+}
+
+func (s *SlotWriter) begin() error {
+	if s.failed != nil || s.begun {
+		return s.failed
+	}
+	// What is there now may be the image's first MiB already: Holds tells.
+	s.head = blockdev.AlignedBuffer(int(s.headLen))
+	if _, err := s.dev.ReadAt(s.head, 0); err != nil {
+		return s.fail(fmt.Errorf("reading the first MiB of the slot: %w", err))
+	}
+	if !isZero(s.head) {
+		if err := blockdev.Zero(s.dev, 0, s.headLen); err != nil {
+			return s.fail(fmt.Errorf("zeroing the first MiB of the slot: %w", err))
+		}
+	}
+	// A cut before this Sync leaves the old content, whole but for its first
+	// MiB perhaps; after it the slot is not bootable until Finish. Without it
+	// a later piece could reach the disk first: old superblock, new content.
+	if err := s.dev.Sync(); err != nil {
+		return s.fail(fmt.Errorf("zeroing the first MiB of the slot: %w", err))
+	}
+	s.begun = true
+	return nil
+}
+
+// fail remembers the first error: after a failed Sync the kernel may drop
+// written data and report the next Sync as good.
+func (s *SlotWriter) fail(err error) error {
+	if s.failed == nil {
+		s.failed = err
+	}
+	return err
+}
+
+// Holds reports whether the slot has the image bytes [off, off+n), whose
+// SHA-256 is sum, already. They need not be written then.
+func (s *SlotWriter) Holds(off, n int64, sum [sha256.Size]byte) (bool, error) {
+	if err := blockdev.CheckRange(off, n, s.size); err != nil {
+		return false, err
+	}
+	h := sha256.New()
+	rest := off
+	if off < s.headLen {
+		head, err := s.currentHead()
+		if err != nil {
+			return false, err
+		}
+		rest = min(off+n, s.headLen)
+		h.Write(head[off:rest])
+	}
+	err := s.read(rest, off+n, func(_ int64, b []byte) error {
+		h.Write(b)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if [sha256.Size]byte(h.Sum(nil)) != sum {
+		return false, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.have[off] = n
+	return true, nil
+}
+
+// currentHead is the slot's first MiB: what is to be written there, or what
+// lies there as long as nothing has been written.
+func (s *SlotWriter) currentHead() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun {
+		return bytes.Clone(s.head), nil
+	}
+	head := blockdev.AlignedBuffer(int(s.headLen))
+	if _, err := s.dev.ReadAt(head, 0); err != nil {
+		return nil, fmt.Errorf("reading the first MiB of the slot: %w", err)
+	}
+	return head, nil
+}
+
+// read calls visit for the bytes [from, to) of the slot, piece by piece.
+func (s *SlotWriter) read(from, to int64, visit func(at int64, b []byte) error) error {
+	buf := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buf)
+	for at := from; at < to; {
+		b := (*buf)[:min(chunk, to-at)]
+		if _, err := s.dev.ReadAt(b, at); err != nil {
+			return fmt.Errorf("reading bytes [%d, %d) of the slot: %w", at, at+int64(len(b)), err)
+		}
+		if err := visit(at, b); err != nil {
+			return err
+		}
+		at += int64(len(b))
+	}
+	return nil
+}
+
+// WriteFrame writes the image bytes that start at off. What belongs to the
+// first MiB is held back until Finish. Data from blockdev.AlignedBuffer is
+// written without another copy.
+func (s *SlotWriter) WriteFrame(off int64, data []byte) error {
+	n := int64(len(data))
+	if err := blockdev.CheckRange(off, n, s.size); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err := s.begin()
+	inHead := max(0, min(n, s.headLen-off))
+	if err == nil {
+		copy(s.head[min(off, s.headLen):], data[:inHead])
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.writeRest(off+inHead, data[inHead:], inHead > 0); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.fail(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.have[off] = n
+	return nil
+}
+
+// writeRest writes what lies behind the first MiB. The frame across its end
+// is never found by Holds after an interruption, because its first part is
+// zeros: compare the second part here, so that it is not written again.
+func (s *SlotWriter) writeRest(at int64, data []byte, compare bool) error {
+	if compare {
+		same := true
+		err := s.read(at, at+int64(len(data)), func(pos int64, b []byte) error {
+			same = same && bytes.Equal(b, data[pos-at:][:len(b)])
+			return nil
+		})
+		if err == nil && same {
+			return nil
+		}
+	}
+	return s.write(at, data)
+}
+
+// zeroRun is the shortest run of zeros that is not simply written.
+const zeroRun = 64 << 10
+
+// write writes data, with long runs of zeros by blockdev.Zero. A discard
+// alone would not do: what such blocks read as afterwards is up to the disk.
+func (s *SlotWriter) write(at int64, data []byte) error {
+	for len(data) > 0 {
+		n, zero := run(data)
+		var err error
+		if zero {
+			err = blockdev.Zero(s.dev, at, int64(n))
+		} else {
+			_, err = s.dev.WriteAt(data[:n], at)
+		}
+		if err != nil {
+			return fmt.Errorf("writing bytes [%d, %d) of the slot: %w", at, at+int64(n), err)
+		}
+		s.written.Add(int64(n))
+		at, data = at+int64(n), data[n:]
+	}
+	return nil
+}
+
+// run returns the length of the run that data starts with, in steps of
+// zeroRun, and whether it is zeros.
+func run(data []byte) (n int, zero bool) {
+	step := func() []byte { return data[n:min(n+zeroRun, len(data))] }
+	zero = isZero(step())
+	for n < len(data) && isZero(step()) == zero {
+		n += len(step())
+	}
+	return n, zero
+}
+
+var zeros [zeroRun]byte
+
+func isZero(b []byte) bool {
+	for len(b) > 0 {
+		n := min(len(b), zeroRun)
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// Finish makes everything durable and then gives the slot its first MiB. It
+// fails when a part of the image is missing.
+func (s *SlotWriter) Finish() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return s.failed
+	}
+	if err := s.complete(); err != nil {
+		return err
+	}
+	// A cut before this Sync returns leaves the first MiB zeros. When nothing
+	// was written, an earlier run may have died right before its own last Sync.
+	if err := s.dev.Sync(); err != nil {
+		return s.fail(err)
+	}
+	if !s.begun {
+		return nil
+	}
+	if _, err := s.dev.WriteAt(s.head, 0); err != nil {
+		return s.fail(fmt.Errorf("writing the first MiB of the slot: %w", err))
+	}
+	s.written.Add(s.headLen)
+	// COMMIT POINT of the slot's content: a cut before this Sync leaves all or
+	// a part of the first MiB missing, after it the image is complete.
+	if err := s.dev.Sync(); err != nil {
+		return s.fail(fmt.Errorf("writing the first MiB of the slot: %w", err))
+	}
+	return nil
+}
+
+// complete checks that every byte of the image was written or found.
+func (s *SlotWriter) complete() error {
+	for at := int64(0); at < s.size; {
+		n, ok := s.have[at]
+		if !ok || n == 0 {
+			return fmt.Errorf("internal error: finishing a slot without the image bytes at %d", at)
+		}
+		at += n
+	}
+	return nil
+}
