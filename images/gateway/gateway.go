@@ -1,0 +1,108 @@
+// Package gateway builds the realistic appliance of the QEMU suite: Debian with
+// systemd and sshd, dressed as a CentOS 7 gateway, with abupdate installed from
+// its RPM as on a customer's machine.
+//
+// It looks like CentOS where abupdate looks (os-release, ifcfg files,
+// /boot/grub2); it is not one: kernel, GRUB and userland are Debian's.
+//
+// Invariant: all images carry the same filesystem UUID, as the two slots of a
+// device do. Building needs root. Start with Build.
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// DefaultSize is the size of an image.
+const DefaultSize = 640 << 20
+
+// KernelArgs are the arguments that the appliance's kernel needs besides those
+// of grub.cfg: rw because the root filesystem has no entry in fstab, and the
+// interface names that CentOS 7 gateways keep.
+const KernelArgs = "rw net.ifnames=0 biosdevname=0 console=tty0 console=ttyS0,115200 quiet"
+
+// Address is the gateway's own address, in the network that QEMU's user
+// networking gives a guest.
+const Address = "10.0.2.15"
+
+// Options says what to build.
+type Options struct {
+	// Version goes to os-release and to the line that each boot prints.
+	Version string
+	// Healthy is what the appliance's own health check answers.
+	Healthy bool
+	// RPM is the path of abupdate's package.
+	RPM string
+	// AuthorizedKey may log in as root, in the form of authorized_keys.
+	AuthorizedKey string
+	// Files are further files, by absolute path in the image.
+	Files map[string][]byte
+}
+
+// Build writes the image to a new file at out. The packages are installed once
+// and kept in cacheDir.
+func Build(ctx context.Context, cacheDir string, o Options, out string) error {
+	if o.Version == "" || o.RPM == "" {
+		return fmt.Errorf("internal error: building a gateway with options %+v", o)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("building the gateway appliance needs root, to keep the owners of its files")
+	}
+	base, err := installBase(ctx, cacheDir)
+	if err != nil {
+		return fmt.Errorf("installing the gateway's packages: %w", err)
+	}
+	work, err := os.MkdirTemp(cacheDir, "gateway-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	tree := filepath.Join(work, "root")
+	for _, step := range []func() error{
+		func() error { return run(ctx, "cp", "-a", "--reflink=auto", base, tree) },
+		func() error { return run(ctx, "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM) },
+		func() error { return dress(tree, o) },
+		func() error { return makeExt4(ctx, tree, out) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("building the gateway image %s: %w", out, err)
+		}
+	}
+	return nil
+}
+
+const (
+	filesystemUUID = "6a7e0000-0000-4000-8000-000000000002"
+	// features are those that the GRUB and kernel of EL7 read.
+	features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
+)
+
+func makeExt4(ctx context.Context, tree, out string) error {
+	f, err := os.OpenFile(out, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(DefaultSize), f.Close()); err != nil {
+		return err
+	}
+	return run(ctx, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
+		"-U", filesystemUUID, "-E", "hash_seed="+filesystemUUID, "-d", tree, out)
+}
+
+// run runs a program of the build host and returns what it said if it failed.
+func run(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w (run tools/need test qemu gateway)", err)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
