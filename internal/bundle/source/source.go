@@ -64,7 +64,7 @@ func Open(ctx context.Context, ref string, stdin io.Reader, o Options) (Source, 
 	if ref == "-" {
 		return newPipe(stdin, "standard input", nil), nil
 	}
-	if isURL(ref) {
+	if IsURL(ref) {
 		u, err := parseURL(ref)
 		if err != nil {
 			return nil, err
@@ -74,9 +74,9 @@ func Open(ctx context.Context, ref string, stdin io.Reader, o Options) (Source, 
 	return openFile(ref)
 }
 
-// isURL tells an address from a path by its "scheme://". A file of such a
+// IsURL tells an address from a path by its "scheme://". A file of such a
 // name can still be given as ./scheme://….
-func isURL(ref string) bool {
+func IsURL(ref string) bool {
 	scheme, _, found := strings.Cut(ref, "://")
 	return found && !strings.ContainsAny(scheme, "/.")
 }
