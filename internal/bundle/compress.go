@@ -28,9 +28,6 @@ type compressor interface {
 // newCompressor returns a compressor for one goroutine. program is the path
 // of the zstd program, or empty.
 func newCompressor(ctx context.Context, level int, frameSize int64, program string) (compressor, error) {
-	if level < 1 || level > MaxLevel {
-		return nil, fmt.Errorf("compression level %d; must be 1 to %d", level, MaxLevel)
-	}
 	if level >= ProgramLevel && program != "" {
 		return &zstdProgram{ctx: ctx, path: program, level: level}, nil
 	}

@@ -52,18 +52,18 @@ func Create(ctx context.Context, path string, o CreateOptions) (*Manifest, error
 }
 
 func create(ctx context.Context, path string, o CreateOptions) (*Manifest, error) {
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
 	o.setDefaults()
-	if err := o.check(); err != nil {
+	if err := o.warnOfKeys(); err != nil {
 		return nil, err
 	}
 	total, err := o.totalSize()
 	if err != nil {
 		return nil, err
 	}
-	m := &Manifest{
-		Format: FormatVersion, Product: o.Product, Version: o.Version, Compatible: o.Compatible,
-		Epoch: o.Epoch, MinimumAgent: o.MinimumAgent, CPULevel: o.CPULevel,
-	}
+	m := o.manifest()
 	// The manifest comes first in the bundle but needs the hashes of all that
 	// follows: the compressed images wait in nameless temporary files.
 	var packed []*packedImage
@@ -118,33 +118,44 @@ func (o *CreateOptions) setDefaults() {
 	}
 }
 
-// check finds mistakes before hours of compression.
-func (o *CreateOptions) check() error {
-	chain, err := checkChain(o.Keyrings)
-	if err != nil {
-		return fmt.Errorf("the keyring chain is not complete: %w", err)
-	}
-	if len(chain) > 0 {
-		o.warnOfForeignKeys(chain[len(chain)-1].keyring)
-	}
-	probe := &Manifest{
-		Format: FormatVersion, Product: o.Product, Version: o.Version, Compatible: o.Compatible,
-		Epoch: o.Epoch, MinimumAgent: o.MinimumAgent, CPULevel: o.CPULevel,
+// Check finds mistakes in the options, before hours of compression.
+func (o CreateOptions) Check() error {
+	o.setDefaults()
+	if o.Level < 1 || o.Level > MaxLevel {
+		return fmt.Errorf("compression level %d; must be 1 to %d", o.Level, MaxLevel)
 	}
 	if len(o.Images) == 0 || len(o.Images) > maxImages {
 		return fmt.Errorf("%d images; must be 1 to %d", len(o.Images), maxImages)
 	}
+	probe := o.manifest()
 	for _, src := range o.Images {
 		probe.Images = append(probe.Images, Image{
 			Name: src.Name, KernelArgs: src.KernelArgs, FrameSize: o.FrameSize,
-			Size: 512, CompressedSize: 1, BlocksSize: blocksHeaderSize + 8,
+			Size: 512, CompressedSize: 1, BlocksSize: blocksHeaderSize + 8, // the least there is
 		})
 	}
 	return probe.check()
 }
 
-func (o *CreateOptions) warnOfForeignKeys(newest *Keyring) {
-	good := 0
+// manifest returns the manifest without its images.
+func (o *CreateOptions) manifest() *Manifest {
+	return &Manifest{
+		Format: FormatVersion, Product: o.Product, Version: o.Version, Compatible: o.Compatible,
+		Epoch: o.Epoch, MinimumAgent: o.MinimumAgent, CPULevel: o.CPULevel,
+	}
+}
+
+// warnOfKeys refuses a chain that no device would accept, and warns of keys
+// that devices at its end will not count.
+func (o *CreateOptions) warnOfKeys() error {
+	chain, err := checkChain(o.Keyrings)
+	if err != nil {
+		return fmt.Errorf("the keyring chain is not complete: %w", err)
+	}
+	if len(chain) == 0 || len(o.Keys) == 0 {
+		return nil
+	}
+	newest, good := chain[len(chain)-1].keyring, 0
 	for _, key := range o.Keys {
 		if _, ok := newest.find(key.Public().ID); ok {
 			good++
@@ -152,9 +163,10 @@ func (o *CreateOptions) warnOfForeignKeys(newest *Keyring) {
 			o.Warn(fmt.Sprintf("key %s is not in keyring version %d of the chain: devices will not count its signature", key.Public().ID, newest.Version))
 		}
 	}
-	if len(o.Keys) > 0 && good < newest.Threshold {
+	if good < newest.Threshold {
 		o.Warn(fmt.Sprintf("%d signatures count, and keyring version %d wants %d: add the others with attach-signature", good, newest.Version, newest.Threshold))
 	}
+	return nil
 }
 
 func (o *CreateOptions) totalSize() (total int64, err error) {

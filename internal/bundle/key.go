@@ -42,6 +42,16 @@ func (a Algorithm) String() string {
 	return fmt.Sprintf("bundle.Algorithm(%d)", uint8(a))
 }
 
+// ParseAlgorithm reads the name of an algorithm.
+func ParseAlgorithm(s string) (Algorithm, error) {
+	for a, name := range algorithmNames {
+		if name == s {
+			return a, nil
+		}
+	}
+	return 0, fmt.Errorf("algorithm %q; must be %s, %s, %s or %s", clip(s), Ed25519, ECDSAP256, ECDSAP384, RSAPSSSHA256)
+}
+
 // RSA keys below 3072 bits are too weak for a product that lives ten years;
 // above 8192 a device would spend seconds on one signature.
 const (

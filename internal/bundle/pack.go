@@ -61,6 +61,9 @@ func (o *CreateOptions) packImage(ctx context.Context, src ImageSource, dir stri
 	if err != nil {
 		return nil, err
 	}
+	if fs.name == "" {
+		o.Warn(fmt.Sprintf("image %s: %s holds no file system that is known here", src.Name, src.Path))
+	}
 	for _, w := range fs.warnings {
 		o.Warn(fmt.Sprintf("image %s: %s", src.Name, w))
 	}
