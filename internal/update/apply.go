@@ -81,7 +81,7 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	if err := u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Message: "written and read back"}); err != nil {
 		return done, err
 	}
-	if u.dev.Live {
+	if u.dev.deferred {
 		return done, nil
 	}
 	done.Armed = true

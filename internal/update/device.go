@@ -3,8 +3,10 @@ package update
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,11 +29,12 @@ type Device struct {
 	// empty when it was.
 	Foreign string
 
-	disk    *blockdev.File
-	table   *partition.Table
-	nodes   map[int]string // partition number → device node; live only
-	writing bool
-	lock    *os.File
+	disk     blockdev.Device
+	table    *partition.Table
+	nodes    map[int]string // partition number → device node; live only
+	writing  bool
+	deferred bool // arming is left to the orderly shutdown
+	closers  []io.Closer
 }
 
 // Mode says what a command does with the device.
@@ -52,35 +55,80 @@ func OpenImage(path string, mode Mode) (_ *Device, err error) {
 	} else if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: --disk takes a disk image, and %s is no regular file", ErrUsage, path)
 	}
-	d := &Device{writing: mode == ReadWrite}
-	defer d.closeOnError(&err)
-	if d.disk, err = blockdev.Open(path, blockdev.Options{Write: d.writing}); err != nil {
+	file, err := blockdev.Open(path, blockdev.Options{Write: mode == ReadWrite})
+	if err != nil {
 		return nil, err
 	}
+	d := &Device{writing: mode == ReadWrite, disk: file, closers: []io.Closer{file}}
+	defer d.closeOnError(&err)
 	if d.writing {
-		if d.lock, err = lock(path); err != nil {
+		l, err := lock(path)
+		if err != nil {
 			return nil, err
 		}
+		d.closers = append(d.closers, l)
 	}
+	if err := d.openOffline(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
+}
+
+// OnDisk returns the device on a disk that the caller has opened, locks and
+// closes, as if the running system had been booted from it in this way. It is
+// how tests cut the power at every write of a live update.
+func OnDisk(disk blockdev.Device, running slot.ID, why bootctl.Why) (*Device, error) {
+	d := &Device{writing: true, deferred: true, disk: disk, Running: running, Why: why}
+	off, err := bootctl.Find(disk)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.open(off)
+}
+
+// openOffline opens a disk that nothing runs from: what would boot next counts
+// as running.
+func (d *Device) openOffline() error {
 	off, err := bootctl.Find(d.disk)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return err
 	}
-	if err = d.open(off); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := d.open(off); err != nil {
+		return err
 	}
-	state, _, err := d.Store.State()
+	next, err := d.next()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return err
 	}
-	next := bootctl.Next(state, d.argsValid())
 	id, ok := next.System.Slot()
 	if !ok {
-		return nil, withHint(fmt.Errorf("%s: %w: it would boot %v, not a slot", path, bootctl.ErrBootState, next.System),
+		return withHint(fmt.Errorf("%w: it would boot %v, not a slot", bootctl.ErrBootState, next.System),
 			"boot the device and finish its migration first")
 	}
 	d.Running, d.Why = id, next.Why
-	return d, nil
+	return nil
+}
+
+// next returns what GRUB would boot now.
+func (d *Device) next() (bootctl.Choice, error) {
+	state, _, err := d.Store.State()
+	var choice bootctl.Choice
+	switch {
+	case errors.Is(err, bootctl.ErrBothBroken):
+		for _, c := range bootctl.StaticOrder() {
+			if choice.System == 0 && d.argsValid()[c.System] {
+				choice = c
+			}
+		}
+	case err != nil:
+		return choice, err
+	default:
+		choice = bootctl.Next(state, d.argsValid())
+	}
+	if choice.System == 0 {
+		return choice, withHint(fmt.Errorf("%w: it holds no complete system", bootctl.ErrBootState), "write the factory image anew")
+	}
+	return choice, nil
 }
 
 // open reads what lies on the disk, given the state file's offset in bytes.
@@ -101,11 +149,8 @@ func (d *Device) closeOnError(err *error) {
 // Close gives up the lock and the disk.
 func (d *Device) Close() error {
 	var errs []error
-	if d.disk != nil {
-		errs = append(errs, d.disk.Close())
-	}
-	if d.lock != nil {
-		errs = append(errs, d.lock.Close())
+	for _, c := range slices.Backward(d.closers) {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -116,10 +161,8 @@ func (d *Device) partitionOf(id slot.ID) (partition.Part, error) {
 	if id == slot.B {
 		number = d.Store.Layout().BPart
 	}
-	for _, p := range d.table.Parts {
-		if p.Number == number {
-			return p, nil
-		}
+	if p, ok := d.table.Part(number); ok {
+		return p, nil
 	}
 	return partition.Part{}, fmt.Errorf("%w: slot %v should be partition %d, which the partition table does not have", partition.ErrTable, id, number)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,7 +28,7 @@ const runDir = "/run/abupdate"
 // root filesystem's device number: writing to a slot by mistake is how other
 // updaters have destroyed the running system.
 func OpenLive(mode Mode) (_ *Device, err error) {
-	d := &Device{Live: true, writing: mode == ReadWrite, nodes: make(map[int]string)}
+	d := &Device{Live: true, deferred: true, writing: mode == ReadWrite, nodes: make(map[int]string)}
 	defer d.closeOnError(&err)
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("opening this machine's disk: %w", os.ErrPermission)
@@ -41,9 +42,11 @@ func OpenLive(mode Mode) (_ *Device, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.disk, err = blockdev.Open(disk, blockdev.Options{Write: d.writing}); err != nil {
+	file, err := blockdev.Open(disk, blockdev.Options{Write: d.writing})
+	if err != nil {
 		return nil, err
 	}
+	d.disk, d.closers = file, []io.Closer{file}
 	if err = os.MkdirAll(runDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -131,14 +134,19 @@ func (d *Device) prove(boot bootctl.Cmdline) error {
 	return atomicfile.Write(path, b, 0o600)
 }
 
-func (d *Device) takeLock() (err error) {
+func (d *Device) takeLock() error {
 	path := filepath.Join(runDir, "lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	f.Close()
-	d.lock, err = lock(path)
+	if err := f.Close(); err != nil {
+		return err
+	}
+	l, err := lock(path)
+	if err == nil {
+		d.closers = append(d.closers, l)
+	}
 	return err
 }
 

@@ -1,6 +1,8 @@
 package update
 
 import (
+	"errors"
+
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/partition"
 	"github.com/abupdate/abupdate/internal/slot"
@@ -42,10 +44,13 @@ type BootloaderStatus struct {
 func (u *Updater) Status() (Status, error) {
 	f := u.facts
 	_, env, err := u.dev.Store.State()
+	if err != nil && !errors.Is(err, bootctl.ErrBothBroken) {
+		return Status{}, err
+	}
+	next, err := u.dev.next()
 	if err != nil {
 		return Status{}, err
 	}
-	next := bootctl.Next(f.Boot, u.dev.argsValid())
 	s := Status{
 		FormatVersion: 1, Product: u.trust.Device.Product,
 		Booted: f.Running.String(), Committed: f.Boot.Flags(f.Running).OK,

@@ -104,6 +104,10 @@ func (u *Updater) repair() error {
 // refresh reads the facts anew.
 func (u *Updater) refresh() error {
 	state, _, err := u.dev.Store.State()
+	if errors.Is(err, bootctl.ErrBothBroken) && !u.dev.writing {
+		// What the next command that writes makes of it.
+		state, err = bootctl.Rebuilt(bootctl.SystemOf(u.dev.Running)), nil
+	}
 	if err != nil {
 		return err
 	}
