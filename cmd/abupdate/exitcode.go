@@ -5,6 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bundle"
+	"github.com/abupdate/abupdate/internal/bundle/source"
+	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/internal/update"
 )
 
 // The documented exit codes (docs/exit-codes.md). Scripts rely on them.
@@ -57,7 +65,36 @@ func exitCode(err error) int {
 	case errors.As(err, &usage):
 		return codeUsage
 	}
+	for _, row := range codes {
+		if errors.Is(err, row.err) {
+			return row.code
+		}
+	}
 	return codeFailed
+}
+
+// codes maps what went wrong to exit codes. The first match counts: an error
+// may wrap another that is its cause.
+var codes = []struct {
+	err  error
+	code int
+}{
+	{update.ErrUsage, codeUsage},
+	{source.ErrOptions, codeUsage},
+	{update.ErrNothing, codeNothing},
+	{update.ErrLocked, codeLocked},
+	{update.ErrNotCommitted, codeNotCommitted},
+	{update.ErrDowngrade, codeDowngrade},
+	{update.ErrNoFit, codeNoFit},
+	{update.ErrMigration, codeMigration},
+	{update.ErrHealth, codeHealth},
+	{update.ErrWrite, codeWrite},
+	{source.ErrDownload, codeDownload},
+	{bundle.ErrSignature, codeSignature},
+	{bundle.ErrFormat, codeFormat},
+	{bundle.ErrIncompatible, codeIncompatible},
+	{bootctl.ErrBootState, codeBootState},
+	{partition.ErrTable, codeBootState},
 }
 
 // hint says what to do next: the error's own words, else those for its code.
@@ -66,11 +103,29 @@ func hint(err error) string {
 	if errors.As(err, &h) && h.Hint() != "" {
 		return h.Hint()
 	}
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return "run it as root, or give --disk IMAGE to work on a disk image"
-	case errors.Is(err, context.Canceled):
-		return "stopped on request; run the same command again to go on"
+	for _, row := range hints {
+		if errors.Is(err, row.err) {
+			return row.hint
+		}
 	}
 	return ""
+}
+
+// hints are for errors that bring no words of their own. The first match
+// counts.
+var hints = []struct {
+	err  error
+	hint string
+}{
+	{os.ErrPermission, "run it as root, or give --disk IMAGE to work on a disk image"},
+	{context.Canceled, "stopped on request; run the same command again to go on"},
+	{os.ErrNotExist, "check the path"},
+	{unix.ENOSPC, "make room and run the same command again"},
+	{source.ErrDownload, "check the network and the server, then run the same command again: what has arrived is kept"},
+	{bundle.ErrSignature, "the bundle is damaged or not from this device's vendor; fetch it again from the vendor. Nothing of it can boot"},
+	{bundle.ErrFormat, "this is not a whole bundle; fetch it again"},
+	{bundle.ErrIncompatible, "get the bundle made for this device; see: abupdate bundle info"},
+	{update.ErrWrite, "the running system is untouched; run the same command again, and check the disk if this comes back"},
+	{bootctl.ErrBootState, "see what is wrong: abupdate doctor"},
+	{partition.ErrTable, "this disk was not set up by abupdate, or its partition table is damaged; see: abupdate doctor"},
 }

@@ -91,6 +91,8 @@ hash; 12 incompatible; 13 downgrade; 14 does not fit; 20 download; 21 locked;
 	flags.BoolVar(&a.quiet, "quiet", false, "print nothing but results and errors")
 	flags.BoolVar(&a.json, "json", false, "print JSON lines on standard output")
 	root.AddCommand(
+		newBundleCommand(a),
+		newKeyringCommand(a),
 		newVersionCommand(a),
 	)
 	a.watch(root)

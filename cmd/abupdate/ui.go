@@ -22,6 +22,8 @@ type ui struct {
 	bar   *mpb.Bar
 	label string
 	since time.Time // when the plain or JSON progress was last printed
+
+	outcome result // what a failed command had done so far
 }
 
 // progressEvery is the pace of progress lines where there is no terminal.
@@ -136,7 +138,10 @@ func (u *ui) finish() { u.endBar() }
 func (u *ui) fail(err error) int {
 	code, next := exitCode(err), hint(err)
 	if u.json {
-		u.line(result{Type: "result", Code: code, Error: &resultError{Code: code, Message: err.Error(), Hint: next}})
+		r := u.outcome
+		r.Type, r.Code = "result", code
+		r.Error = &resultError{Code: code, Message: err.Error(), Hint: next}
+		u.line(r)
 		return code
 	}
 	fmt.Fprintf(u.stderr, "abupdate: %v\n", err)
