@@ -17,16 +17,19 @@ var coreScript []byte
 // be rebuilt, CoreScript is the grub.cfg beside it.
 func CoreScript() []byte { return bytes.Clone(coreScript) }
 
-// CorePrefix is grub-mkimage's -p: where the core looks for its grub.cfg.
-const CorePrefix = "(memdisk)"
+// CorePrefix is grub-mkimage's -p: where the core looks for its grub.cfg. It
+// is what -m implies anyway, so the order of the two options does not matter;
+// and it has a path, because without one UEFI adds the directory that the
+// loader came from.
+const CorePrefix = "(memdisk)/boot/grub"
 
 // CoreMemdisk returns a tar for grub-mkimage's -m, which holds CoreScript as
-// /grub.cfg. Everything is in the core then: a core that has to read its
+// /boot/grub/grub.cfg. Everything is in the core then: a core that has to read its
 // script from a disk falls to "grub rescue>" when it cannot.
 func CoreMemdisk() []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	head := &tar.Header{Name: "grub.cfg", Mode: 0o644, Size: int64(len(coreScript)), Format: tar.FormatUSTAR}
+	head := &tar.Header{Name: "boot/grub/grub.cfg", Mode: 0o644, Size: int64(len(coreScript)), Format: tar.FormatUSTAR}
 	if err := w.WriteHeader(head); err != nil {
 		panic("internal error: making the memdisk: " + err.Error())
 	}
