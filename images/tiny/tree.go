@@ -26,6 +26,9 @@ var controlScript []byte
 //go:embed files/decide.sh
 var decideScript []byte
 
+//go:embed files/stop.sh
+var stopScript []byte
+
 //go:embed files/healthcheck.sh
 var healthCheck []byte
 
@@ -129,6 +132,7 @@ func regularFiles(o Options, busybox []byte) ([]entry, error) {
 		{"/usr/lib/tiny/rc", 0o755, rcScript},
 		{"/usr/lib/tiny/control", 0o755, controlScript},
 		{"/usr/lib/tiny/decide", 0o755, decideScript},
+		{"/usr/lib/tiny/stop", 0o755, stopScript},
 		{VariantFile, 0o644, []byte(o.Variant.String() + "\n")},
 	}
 	for _, name := range modules(o.Kernel, systemModules) {
