@@ -66,7 +66,9 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 	tree := filepath.Join(work, "root")
 	for _, step := range []func() error{
 		func() error { return run(ctx, "cp", "-a", "--reflink=auto", base, tree) },
-		func() error { return run(ctx, "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM) },
+		func() error {
+			return run(ctx, "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
+		},
 		func() error { return dress(tree, o) },
 		func() error { return makeExt4(ctx, tree, out) },
 	} {
