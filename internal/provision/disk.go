@@ -1,0 +1,294 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bundle"
+	"github.com/abupdate/abupdate/internal/mkfs"
+	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/internal/slot"
+	"github.com/abupdate/abupdate/internal/update"
+)
+
+// disk is a disk that is being made.
+type disk struct {
+	dev    blockdev.Device
+	plan   *plan
+	o      Options
+	bundle *bundle.Reader
+}
+
+// make fills an empty disk. The args block of slot a, which makes it
+// bootable, comes last.
+func (d *disk) make(ctx context.Context) (*Created, error) {
+	if err := partition.Write(d.dev, d.plan.table); err != nil {
+		return nil, err
+	}
+	boot, err := d.readBundle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if boot == nil {
+		if boot, err = d.o.Grub(ctx); err != nil {
+			return nil, err
+		}
+	}
+	created := &Created{
+		Product: d.bundle.Manifest().Product, Version: d.bundle.Manifest().Version,
+		Table: d.plan.table, GrubVersion: boot.GrubVersion,
+	}
+	if err := d.installLoader(boot, created); err != nil {
+		return nil, err
+	}
+	return created, d.makeBoot(boot.Commands)
+}
+
+// installLoader puts GRUB where the firmware looks for it.
+func (d *disk) installLoader(boot *BootImage, created *Created) error {
+	if d.o.Firmware == UEFI && boot.EFI == nil || d.o.Firmware == BIOS && boot.BIOS == nil {
+		return hinted{
+			fmt.Errorf("%w: GRUB %s has no loader for %v", ErrGrub, boot.GrubVersion, d.o.Firmware),
+			"make the boot image with --firmware both",
+		}
+	}
+	if boot.BIOS != nil {
+		core := int64(sector) // right behind the MBR
+		if d.o.Firmware == UEFI {
+			core = d.plan.biosBoot.Start
+		}
+		if err := boot.BIOS.install(d.dev, core); err != nil {
+			return err
+		}
+		created.BIOS = true
+	}
+	if d.o.Firmware == UEFI {
+		created.UEFI = true
+		esp, err := d.part(d.plan.esp)
+		if err != nil {
+			return err
+		}
+		// The second name is the one that firmware without a boot entry takes.
+		return mkfs.FAT(esp, esp.Size(), d.plan.volumeID, "ABESP", []mkfs.File{
+			{Path: "/EFI/abupdate/grubx64.efi", Data: boot.EFI},
+			{Path: "/EFI/BOOT/BOOTX64.EFI", Data: boot.EFI},
+		})
+	}
+	return nil
+}
+
+func (d *disk) part(p partition.Part) (blockdev.Device, error) {
+	return blockdev.Section(d.dev, p.Start, p.Size)
+}
+
+// makeBoot makes abboot, the boot state and the records.
+func (d *disk) makeBoot(commands string) error {
+	layout, err := d.makeFilesystem(commands)
+	if err != nil {
+		return err
+	}
+	state := bootctl.State{Primary: slot.A, A: bootctl.Flags{OK: true}, BKind: bootctl.KindSlot}
+	if err := bootctl.Format(d.dev, layout, state); err != nil {
+		return err
+	}
+	store, err := bootctl.Open(d.dev, layout.State.Off)
+	if err != nil {
+		return err
+	}
+	if err := d.writeRecords(store); err != nil {
+		return err
+	}
+	image, _ := d.bundle.Manifest().Image(rootImage)
+	return store.SetArgs(bootctl.SystemA, bootctl.Args{Device: d.o.KernelArgs, Image: image.KernelArgs})
+}
+
+// makeFilesystem makes abboot's file system twice: where its files lie is
+// known only then, and grub.cfg tells the kernel where the state file is.
+func (d *disk) makeFilesystem(commands string) (bootctl.Layout, error) {
+	p := d.plan
+	layout := bootctl.Layout{ID: p.id, BootPart: p.boot.Number, APart: p.a.Number, BPart: p.b.Number, DataPart: p.data.Number}
+	files := []mkfs.File{{Path: bootctl.IDPath(p.id), Data: []byte(p.id + "\n")}}
+	for _, f := range bootctl.PreallocatedFiles() {
+		files = append(files, mkfs.File{Path: f.Path, Size: f.Size})
+	}
+	// grub.cfg is placed behind them, so its length does not move them.
+	files = append(files, mkfs.File{Path: bootctl.GrubConfigPath, Size: 1})
+	dev, err := d.part(p.boot)
+	if err != nil {
+		return layout, err
+	}
+	extents, err := mkfs.Ext4(discard{}, dev.Size(), p.fsUUID, "abboot", files)
+	if err != nil {
+		return layout, err
+	}
+	for _, f := range bootctl.PreallocatedFiles() {
+		e := extents[f.Path]
+		if err := layout.Place(f.Path, bootctl.Extent{Off: p.boot.Start + e.Off, Len: e.Len}); err != nil {
+			return layout, err
+		}
+	}
+	config, err := bootctl.RenderGrubConfig(bootctl.GrubParams{
+		ID: p.id, Scheme: p.scheme, BootPart: p.boot.Number, APart: p.a.Number, BPart: p.b.Number,
+		PartUUIDA: p.a.PartUUID, PartUUIDB: p.b.PartUUID, StateLBA: layout.State.Off / sector,
+		Commands: commands, Serial: strings.Contains(d.o.KernelArgs, "console=ttyS0"),
+	})
+	if err != nil {
+		return layout, err
+	}
+	files[len(files)-1] = mkfs.File{Path: bootctl.GrubConfigPath, Data: config}
+	again, err := mkfs.Ext4(dev, dev.Size(), p.fsUUID, "abboot", files)
+	if err != nil {
+		return layout, err
+	}
+	for _, f := range bootctl.PreallocatedFiles() {
+		if again[f.Path] != extents[f.Path] {
+			return layout, fmt.Errorf("internal error: %s has moved", f.Path)
+		}
+	}
+	return layout, nil
+}
+
+// discard takes the first pass.
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// writeRecords gives the device its identity, its trust, and the record of
+// slot a.
+func (d *disk) writeRecords(store *bootctl.Store) error {
+	m := d.bundle.Manifest()
+	device, err := update.DeviceRecord{Product: m.Product, Compatible: d.o.Compatible}.Encode()
+	if err != nil {
+		return err
+	}
+	record, err := (&update.SlotRecord{
+		State: update.RecordWritten, Committed: true, InstalledAt: d.o.InstalledAt,
+		Envelope: d.bundle.Envelope(), Keyrings: d.bundle.Keyrings(),
+	}).Encode()
+	if err != nil {
+		return err
+	}
+	ring := d.bundle.Keyring()
+	epoch := strconv.FormatUint(max(m.Epoch, ring.MinEpoch), 10)
+	return errors.Join(
+		store.SetRecord(bootctl.RecordDevice, device),
+		store.SetRecord(bootctl.RecordKeyring, ring.Marshal()),
+		store.SetRecord(bootctl.RecordEpoch, []byte(epoch)),
+		store.SetRecord(bootctl.RecordSlotA, record),
+	)
+}
+
+// Names of the images in a bundle.
+const (
+	rootImage = "rootfs"
+	bootImage = "boot"
+)
+
+// readBundle writes the root image to slot a, checks the whole bundle, and
+// returns its boot image, nil when it has none.
+func (d *disk) readBundle(ctx context.Context) (boot *BootImage, err error) {
+	for {
+		ir, err := d.bundle.Next()
+		if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
+			return boot, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch ir.Image().Name {
+		case rootImage:
+			err = d.writeSlot(ctx, ir)
+		case bootImage:
+			boot, err = readBootImage(ctx, ir)
+		default:
+			err = eachFrame(ctx, ir, func(bundle.Frame, []byte) error { return nil })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func readBootImage(ctx context.Context, ir *bundle.ImageReader) (*BootImage, error) {
+	if ir.Image().Size > maxBootImage {
+		return nil, fmt.Errorf("%w: a boot image of %d bytes", bundle.ErrIncompatible, ir.Image().Size)
+	}
+	var data bytes.Buffer
+	err := eachFrame(ctx, ir, func(_ bundle.Frame, plain []byte) error {
+		data.Write(plain)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ParseBootImage(data.Bytes())
+}
+
+// writeSlot writes an image to slot a and reads it back.
+func (d *disk) writeSlot(ctx context.Context, ir *bundle.ImageReader) error {
+	dev, err := d.part(d.plan.a)
+	if err != nil {
+		return err
+	}
+	size := ir.Image().Size
+	w, err := partition.NewSlotWriter(dev, size)
+	if err != nil {
+		return err
+	}
+	var pieces []partition.Piece
+	err = eachFrame(ctx, ir, func(f bundle.Frame, plain []byte) error {
+		pieces = append(pieces, partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256})
+		d.o.Progress("writing slot a", f.Off+f.Len, size)
+		return writeError(w.WriteFrame(f.Off, plain))
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.Finish(); err != nil {
+		return writeError(err)
+	}
+	return writeError(w.Verify(ctx, pieces, func(done int64) { d.o.Progress("reading slot a back", done, size) }))
+}
+
+// writeError says that writing failed, not the bundle.
+func writeError(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", update.ErrWrite, err)
+}
+
+// eachFrame calls use with every frame of an image, checked and decoded. The
+// bytes are good until use returns.
+func eachFrame(ctx context.Context, ir *bundle.ImageReader, use func(f bundle.Frame, plain []byte) error) error {
+	dec, err := bundle.NewDecoder(int(ir.Image().FrameSize))
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	compressed, plain := make([]byte, ir.MaxCompressed()), blockdev.AlignedBuffer(int(ir.Image().FrameSize))
+	for _, f := range ir.Frames() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, data, err := ir.ReadFrame(compressed)
+		if err != nil {
+			return err
+		}
+		out, err := dec.Decode(plain, f, data)
+		if err != nil {
+			return err
+		}
+		if err := use(f, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
