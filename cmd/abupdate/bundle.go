@@ -20,6 +20,7 @@ None of these verbs needs root or touches a disk.`,
 	}
 	c.AddCommand(
 		newBundleCreateCommand(a),
+		newBootImageCommand(a),
 		newBundleInfoCommand(a),
 		newBundleVerifyCommand(a),
 		newBundleExtractCommand(a),

@@ -92,6 +92,7 @@ hash; 12 incompatible; 13 downgrade; 14 does not fit; 20 download; 21 locked;
 	flags.BoolVar(&a.json, "json", false, "print JSON lines on standard output")
 	root.AddCommand(
 		newBundleCommand(a),
+		newImageCommand(a),
 		newKeyringCommand(a),
 		newVersionCommand(a),
 	)
