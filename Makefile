@@ -59,7 +59,7 @@ test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 
 test-qemu-long: ## the same with the long ones: large images, recorded power cuts
 	@tools/need test qemu gateway
-	ABUPDATE_LONG=1 go test -count=1 -tags qemu -timeout 4h $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
 
 demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
 	@tools/need --install test qemu
