@@ -1,6 +1,7 @@
 package blockdevtest
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -59,7 +60,7 @@ func EachCrash(base *Disk, run func(*Disk) error, check func(Crash)) (points int
 				synced = n
 			}
 		}
-		settle(ops[synced:n], func(policy string, landed []Op) {
+		base.settle(ops[synced:n], func(policy string, landed []Op) {
 			now := maps.Clone(durable)
 			for _, o := range landed {
 				o.apply(now)
@@ -67,7 +68,7 @@ func EachCrash(base *Disk, run func(*Disk) error, check func(Crash)) (points int
 			points++
 			check(Crash{
 				Index: n, Policy: policy, Last: last, Done: n == len(ops),
-				Disk: &Disk{now: now, size: base.size, sector: base.sector, failAt: -1},
+				Disk: base.with(now),
 			})
 		})
 	}
@@ -76,16 +77,20 @@ func EachCrash(base *Disk, run func(*Disk) error, check func(Crash)) (points int
 
 // settle calls yield with each selection of pending writes that may have
 // reached the medium.
-func settle(pending []Op, yield func(policy string, landed []Op)) {
+func (d *Disk) settle(pending []Op, yield func(policy string, landed []Op)) {
 	yield("all lost", nil)
 	if len(pending) == 0 {
 		return
 	}
 	yield("all landed", pending)
 	last, before := pending[len(pending)-1], pending[:len(pending)-1]
-	tear(last, func(what string, part Op) {
+	d.tear(last, func(what string, part Op) {
 		yield("earlier ones landed, last torn: "+what, append(before[:len(before):len(before)], part))
 		yield("earlier ones lost, last torn: "+what, []Op{part})
+	})
+	d.damage(last, func(what string, garbage Op) {
+		yield("earlier ones landed, "+what, append(before[:len(before):len(before)], garbage))
+		yield("earlier ones lost, "+what, []Op{garbage})
 	})
 	if len(before) == 0 {
 		return
@@ -105,14 +110,34 @@ func settle(pending []Op, yield func(policy string, landed []Op)) {
 }
 
 // tear yields the prefixes and suffixes of a write of several sectors.
-func tear(o Op, yield func(what string, part Op)) {
-	sectors := o.Len / 512
+func (d *Disk) tear(o Op, yield func(what string, part Op)) {
+	sector := int64(d.sector)
+	sectors := o.Len / sector
 	if o.Sync || sectors < 2 {
 		return
 	}
 	step := max(1, (sectors-1)/maxTears)
 	for at := int64(1); at < sectors; at += step {
-		yield(fmt.Sprintf("first %d sectors", at), o.part(0, at*512))
-		yield(fmt.Sprintf("all but the first %d sectors", at), o.part(at*512, o.Len))
+		yield(fmt.Sprintf("first %d sectors", at), o.part(0, at*sector))
+		yield(fmt.Sprintf("all but the first %d sectors", at), o.part(at*sector, o.Len))
+	}
+}
+
+// damage yields what a disk with larger physical sectors may do to the first
+// and the last one that a write touches: it reads, changes and writes them
+// whole, so a cut can take the neighbouring sectors with it.
+func (d *Disk) damage(o Op, yield func(what string, garbage Op)) {
+	phys := int64(d.physical)
+	if o.Sync || o.Len == 0 || phys == int64(d.sector) {
+		return
+	}
+	first, last := o.Off/phys, (o.Off+o.Len-1)/phys
+	for _, n := range [...]int64{first, last} {
+		garbage := Op{Off: n * phys, Len: min(phys, d.size-n*phys)}
+		garbage.Data = bytes.Repeat([]byte{0xA5}, int(garbage.Len))
+		yield(fmt.Sprintf("physical sector %d damaged", n), garbage)
+		if first == last {
+			return
+		}
 	}
 }

@@ -5,7 +5,8 @@
 // then hands out the disk as it may look after a power cut at each of them.
 //
 // Invariant: only a Sync makes writes durable, and between two Syncs they
-// may land in any order, in part, or not at all; a sector is never torn.
+// may land in any order, in part, or not at all; a sector is never torn, unless
+// SetPhysicalSector says that it is only a part of a larger one.
 package blockdevtest
 
 import (
@@ -105,11 +106,12 @@ func (o Op) part(from, to int64) Op {
 
 // Disk is a crash-simulating disk. It is safe for concurrent use.
 type Disk struct {
-	mu     sync.Mutex
-	now    image // what a read sees
-	log    []Op
-	size   int64
-	sector int
+	mu       sync.Mutex
+	now      image // what a read sees
+	log      []Op
+	size     int64
+	sector   int
+	physical int
 
 	failAt int // index of the operation that fails; -1: none
 	failBy error
@@ -119,7 +121,20 @@ type Disk struct {
 
 // New returns a disk of size zero bytes with sectors of sectorSize bytes.
 func New(size int64, sectorSize int) *Disk {
-	return &Disk{now: image{}, size: size, sector: sectorSize, failAt: -1}
+	return &Disk{now: image{}, size: size, sector: sectorSize, physical: sectorSize, failAt: -1}
+}
+
+// SetPhysicalSector gives the disk physical sectors of n bytes, like the 4096
+// of a 512e disk: EachCrash then also damages what shares one with a write.
+func (d *Disk) SetPhysicalSector(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.physical = n
+}
+
+// with returns a disk like d with other content, an empty log and no fault.
+func (d *Disk) with(now image) *Disk {
+	return &Disk{now: now, size: d.size, sector: d.sector, physical: d.physical, failAt: -1}
 }
 
 // Clone returns an independent disk with the same content, an empty log and
@@ -127,7 +142,7 @@ func New(size int64, sectorSize int) *Disk {
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return &Disk{now: maps.Clone(d.now), size: d.size, sector: d.sector, failAt: -1}
+	return d.with(maps.Clone(d.now))
 }
 
 // Log returns the operations since New or Clone.
