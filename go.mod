@@ -2,6 +2,9 @@ module github.com/abupdate/abupdate
 
 go 1.26.0
 
+// Downloads and unpacked appliances.
+ignore ./build
+
 require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/Masterminds/semver/v3 v3.5.0
