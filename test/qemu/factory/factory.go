@@ -141,7 +141,8 @@ func (f *Factory) bundle(ctx context.Context, version string, v tiny.Variant) (s
 	}
 	return f.once(fmt.Sprintf("tiny-%s-%v.abu", version, v), func(path string) error {
 		_, err := f.Run(ctx, "bundle", "create", "--rootfs", rootfs, "--boot", boot,
-			"--product", Product, "--version", version, "--compatible", Compatible, "--key", key, "--level", "3", "--out", path)
+			"--product", Product, "--version", version, "--compatible", Compatible, "--kernel-args", tiny.KernelArgs,
+			"--key", key, "--level", "3", "--out", path)
 		return err
 	})
 }
@@ -172,10 +173,10 @@ func (f *Factory) disk(ctx context.Context, fw vm.Firmware, version string, v ti
 
 // UpdatedDisk returns a disk with one release in slot a, and a second one
 // applied to slot b: its next boot is b's trial.
-func (f *Factory) UpdatedDisk(ctx context.Context, fw vm.Firmware, a, b string, bv tiny.Variant) (string, error) {
+func (f *Factory) UpdatedDisk(ctx context.Context, fw vm.Firmware, a string, av tiny.Variant, b string, bv tiny.Variant) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fresh, err := f.disk(ctx, fw, a, tiny.Healthy)
+	fresh, err := f.disk(ctx, fw, a, av)
 	if err != nil {
 		return "", err
 	}
@@ -183,7 +184,7 @@ func (f *Factory) UpdatedDisk(ctx context.Context, fw vm.Firmware, a, b string, 
 	if err != nil {
 		return "", err
 	}
-	return f.once(fmt.Sprintf("gateway-%v-%s-then-%s-%v.img", fw, a, b, bv), func(path string) error {
+	return f.once(fmt.Sprintf("gateway-%v-%s-%v-then-%s-%v.img", fw, a, av, b, bv), func(path string) error {
 		if err := vm.CopyDisk(path, fresh); err != nil {
 			return err
 		}
