@@ -12,7 +12,7 @@ BUILD    = go build -trimpath -ldflags '$(LDFLAGS)'
 TOOL     = go tool -modfile=tools/go.mod
 
 # The packages whose tests match a pattern.
-with = $$(grep -rlE '$(1)' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+with = $$(grep -rlE '$(1)' --include='*_test.go' --exclude-dir=build . | xargs -r -n1 dirname | sort -u)
 
 # TESTFLAGS=-v shows each test; FUZZTIME=1m fuzzes longer.
 TESTFLAGS ?=
