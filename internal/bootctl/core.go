@@ -24,8 +24,8 @@ func CoreScript() []byte { return bytes.Clone(coreScript) }
 const CorePrefix = "(memdisk)/boot/grub"
 
 // CoreMemdisk returns a tar for grub-mkimage's -m, which holds CoreScript as
-// /boot/grub/grub.cfg. Everything is in the core then: a core that has to read its
-// script from a disk falls to "grub rescue>" when it cannot.
+// /boot/grub/grub.cfg. Everything is in the core then: a core that has to read
+// its script from a disk falls to "grub rescue>" when it cannot.
 func CoreMemdisk() []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
