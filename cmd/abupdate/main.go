@@ -20,6 +20,9 @@ import (
 // version is set by the linker (-X main.version=…); a plain go build says dev.
 var version = "0.0.0-dev"
 
+// defaultConfig is where a device has its configuration.
+const defaultConfig = "/etc/abupdate/config.toml"
+
 // app is what every verb shares.
 type app struct {
 	ui             *ui
@@ -87,14 +90,14 @@ hash; 12 incompatible; 13 downgrade; 14 does not fit; 20 download; 21 locked;
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.disk, "disk", "", "work on the disk image `IMAGE`, without root, instead of on this machine")
-	flags.StringVar(&a.configPath, "config", "/etc/abupdate/config.toml", "configuration `FILE`")
+	flags.StringVar(&a.configPath, "config", defaultConfig, "configuration `FILE`")
 	flags.BoolVar(&a.quiet, "quiet", false, "print nothing but results and errors")
 	flags.BoolVar(&a.json, "json", false, "print JSON lines on standard output")
 	root.AddCommand(
-		newBundleCommand(a),
-		newImageCommand(a),
-		newKeyringCommand(a),
-		newVersionCommand(a),
+		newStatusCommand(a), newApplyCommand(a), newRebootCommand(a), newHealthCommand(a),
+		newCommitCommand(a), newRollbackCommand(a), newHistoryCommand(a), newDoctorCommand(a),
+		newBundleCommand(a), newKeyringCommand(a), newImageCommand(a), newVersionCommand(a),
+		newArmCommand(a),
 	)
 	a.watch(root)
 	return root

@@ -211,3 +211,14 @@ func (u *Updater) Trust() string {
 	return fmt.Sprintf("version %d, %d keys, threshold %d; epoch %d and later; product %s, %s",
 		u.trust.Keyring.Version, len(u.trust.Keyring.Keys), u.trust.Keyring.Threshold, u.trust.Epoch, u.trust.Device.Product, u.trust.Device.Compatible)
 }
+
+// Baseline returns what SetBaseline stored; nil when nothing was.
+func (u *Updater) Baseline() ([]byte, error) {
+	return u.dev.Store.Record(bootctl.RecordBaseline)
+}
+
+// SetBaseline stores the health before an update, for the trial to be judged
+// against; it is kept outside of the slots, so that both systems see it.
+func (u *Updater) SetBaseline(b []byte) error {
+	return storeChanged(u.dev.Store, bootctl.RecordBaseline, b)
+}

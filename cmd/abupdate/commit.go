@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/abupdate/abupdate/internal/update"
+)
+
+func newCommitCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "commit",
+		Short: "Make the trial slot good: it stays",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			u, done, err := a.openUpdater(update.ReadWrite)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return a.commit(u)
+		},
+	}
+}
+
+func (a *app) commit(u *update.Updater) error {
+	if err := u.Commit(); err != nil {
+		return err
+	}
+	a.ui.Result(result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none"}, func() {
+		a.ui.Printf("Slot %v is committed.\n", u.Facts().Running)
+	})
+	return nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/abupdate/abupdate/internal/update"
+)
+
+func newRollbackCommand(a *app) *cobra.Command {
+	var reboot bool
+	c := &cobra.Command{
+		Use:   "rollback",
+		Short: "Go back to the other system, or give up an update that was not booted yet",
+		Long: `rollback arms the other slot for a trial, with the way back. During a trial it
+marks the running slot bad and reboots to the other one at once. An update that
+was written or armed but not booted is given up.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			u, done, err := a.openUpdater(update.ReadWrite)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return a.rollback(c, u, reboot)
+		},
+	}
+	c.Flags().BoolVar(&reboot, "reboot", false, "reboot when the other slot is armed")
+	return c
+}
+
+func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot bool) error {
+	if a.disk == "" {
+		cfg, err := a.config()
+		if err != nil {
+			return err
+		}
+		if err := a.takeBaseline(c.Context(), u, cfg); err != nil {
+			return err
+		}
+	}
+	step, err := u.Rollback(c.Context())
+	if err != nil {
+		return err
+	}
+	f := u.Facts()
+	said := map[update.Step]string{
+		update.StepArmOther:  "The next boot is a trial of slot " + f.Target().String() + ".\n",
+		update.StepForget:    "The update was given up. Slot " + f.Running.String() + " stays.\n",
+		update.StepDisarm:    "Disarmed. Slot " + f.Running.String() + " stays.\n",
+		update.StepFailTrial: "Slot " + f.Running.String() + " is marked bad. The next boot is slot " + f.Target().String() + ".\n",
+	}
+	a.ui.Result(result{Type: "result", Phase: f.Phase().String(), Preserve: "none"}, func() { a.ui.Printf("%s", said[step]) })
+	switch {
+	case step == update.StepFailTrial:
+		return a.reboot(true)
+	case step == update.StepArmOther && reboot:
+		return a.reboot(false)
+	}
+	return nil
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/abupdate/abupdate/internal/slot"
+	"github.com/abupdate/abupdate/internal/update"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the slots, what boots next, and how the last update went",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			u, done, err := a.openUpdater(update.ReadOnly)
+			if err != nil {
+				return err
+			}
+			defer done()
+			s, err := u.Status()
+			if err != nil {
+				return err
+			}
+			a.ui.Result(s, func() { a.printStatus(s, u) })
+			return nil
+		},
+	}
+}
+
+func (a *app) printStatus(s update.Status, u *update.Updater) {
+	committed := "committed"
+	if !s.Committed {
+		committed = "NOT committed"
+	}
+	a.ui.Printf("product   %s\nbooted    slot %s, %s\nphase     %s: %s\nnext boot slot %s\n", s.Product, s.Booted, committed, s.Phase, phaseWords[s.Phase], s.Next)
+	loader := "ours"
+	if !s.Bootloader.Ours {
+		loader = "NOT ours: no update is accepted (see: abupdate doctor)"
+	}
+	a.ui.Printf("loader    %s, %s; boot state copies: %v, %v\n\n", s.Bootloader.Firmware, loader, s.Bootloader.Env[0], s.Bootloader.Env[1])
+	a.drawDisk(u)
+	for _, id := range slot.All {
+		st := s.Slots[id.String()]
+		line := fmt.Sprintf("slot %v    %-8s %s", id, st.State, st.Version)
+		if st.TriesLeft > 0 {
+			line += fmt.Sprintf("  tries left: %d", st.TriesLeft)
+		}
+		if st.InstalledAt > 0 {
+			line += "  written " + time.Unix(st.InstalledAt, 0).UTC().Format(time.RFC3339)
+		}
+		a.ui.Printf("%s\n", strings.TrimRight(line, " "))
+	}
+	if r := s.LastResult; r != nil {
+		a.ui.Printf("\nlast      ")
+		a.printResult(*r)
+	}
+}
+
+// phaseWords explains the phases to people.
+var phaseWords = map[string]string{
+	"idle":        "nothing under way",
+	"writing":     "an apply is at work or was interrupted; run it again to finish it",
+	"written":     "an update waits for the orderly reboot",
+	"armed":       "the next boot is a trial of the other slot",
+	"trial":       "this boot is a trial; the health check decides",
+	"last-resort": "booted although nothing was known to be good; adopt it with: abupdate commit",
+}
+
+// drawDisk prints the partitions in their order, each with a bar as long as
+// its share of the disk.
+func (a *app) drawDisk(u *update.Updater) {
+	const width = 40
+	size, parts := u.Disk()
+	a.ui.Printf("disk      %s\n", formatSize(size))
+	for _, p := range parts {
+		n := max(1, int(p.Size*width/max(size, 1)))
+		a.ui.Printf("  %2d  %-10s %10s  %s\n", p.Number, p.Name, formatSize(p.Size), strings.Repeat("█", n))
+	}
+	a.ui.Printf("\n")
+}
