@@ -37,6 +37,9 @@ func (d *disk) make(ctx context.Context) (*Created, error) {
 		return nil, err
 	}
 	if boot == nil {
+		if d.o.Grub == nil {
+			return nil, fmt.Errorf("%w: the bundle has no image %q", ErrGrub, bootImage)
+		}
 		if boot, err = d.o.Grub(ctx); err != nil {
 			return nil, err
 		}
