@@ -6,14 +6,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
 	"github.com/abupdate/abupdate/internal/bundle"
@@ -184,23 +185,56 @@ func extract(t *testing.T, dev blockdev.Device, table *partition.Table, number i
 	return path
 }
 
-func TestCreateImageIsDeterministic(t *testing.T) {
+// onDisk makes a disk on d instead of in a file.
+func onDisk(t *testing.T, d *blockdevtest.Disk, o Options) error {
+	t.Helper()
+	o.Progress = func(string, int64, int64) {}
+	b, err := openBundle(o)
+	must(t, err)
+	p, err := newPlan(o.Firmware, o.Size, o.SlotSize, o.Random)
+	must(t, err)
+	_, err = (&disk{dev: d, plan: p, o: o, bundle: b}).make(t.Context())
+	return err
+}
+
+func TestMakeIsDeterministic(t *testing.T) {
 	v := newVendor(t)
 	path := v.bundle(t, fakeBoot())
-	var sums [2][32]byte
-	for i := range sums {
-		img := filepath.Join(t.TempDir(), "gateway.img")
-		_, err := CreateImage(t.Context(), img, v.options(t, path, UEFI))
-		must(t, err)
-		f, err := os.Open(img)
-		must(t, err)
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		must(t, errors.Join(err, f.Close()))
-		sums[i] = [32]byte(h.Sum(nil))
+	var logs [2][]blockdevtest.Op
+	for i := range logs {
+		o := v.options(t, path, UEFI)
+		d := blockdevtest.New(o.Size, sector)
+		must(t, onDisk(t, d, o))
+		logs[i] = d.Log()
 	}
-	if sums[0] != sums[1] {
-		t.Error("the same input gave two images")
+	if !reflect.DeepEqual(logs[0], logs[1]) {
+		t.Error("the same input made two disks")
+	}
+}
+
+// TestMakeWithFaults fails each write and each Sync in turn: none may go
+// unnoticed, or a device leaves the factory with it.
+func TestMakeWithFaults(t *testing.T) {
+	v := newVendor(t)
+	v.image = v.image[:2<<20]
+	path := v.bundle(t, fakeBoot())
+	fault := errors.New("input/output error")
+	for n := 0; ; n++ {
+		o := v.options(t, path, UEFI)
+		d := blockdevtest.New(o.Size, sector)
+		d.Fail(n, fault, false)
+		err := onDisk(t, d, o)
+		if n >= d.Ops() {
+			must(t, err)
+			if last := d.Log()[len(d.Log())-1]; !last.Sync {
+				t.Errorf("ends in %v: not durable", last)
+			}
+			t.Logf("%d operations", n)
+			return
+		}
+		if !errors.Is(err, fault) {
+			t.Errorf("operation %d failed, and the result is %v", n, err)
+		}
 	}
 }
 
