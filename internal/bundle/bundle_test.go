@@ -99,6 +99,10 @@ func readAll(s Stream, trusted *Keyring) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readImages(r)
+}
+
+func readImages(r *Reader) (map[string][]byte, error) {
 	images := map[string][]byte{}
 	for {
 		ir, err := r.Next()

@@ -37,13 +37,19 @@ func TestAttack_TransportWrongRange(t *testing.T) {
 		"huge":             {http.Header{"Content-Range": {"bytes 102400-99999999999999999999/*"}}, "Content-Range"},
 		"other unit":       {http.Header{"Content-Range": {fmt.Sprintf("items %d-%d/%d", off, size-1, size)}}, "Content-Range"},
 		"other total":      {http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", off, size, size+1)}}, "size went from"},
-		"lying length": {http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
-			"Content-Length": {"10"}}, "Content-Length of 10"},
+		"lying length": {http.Header{
+			"Content-Range":  {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
+			"Content-Length": {"10"},
+		}, "Content-Length of 10"},
 		"several parts": {http.Header{"Content-Type": {"multipart/byteranges; boundary=x"}}, "several"},
-		"no ETag": {http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
-			"Etag": nil}, "ETag is gone"},
-		"encoded": {http.Header{"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
-			"Content-Encoding": {"gzip"}}, "Content-Encoding"},
+		"no ETag": {http.Header{
+			"Content-Range": {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
+			"Etag":          nil,
+		}, "ETag is gone"},
+		"encoded": {http.Header{
+			"Content-Range":    {fmt.Sprintf("bytes %d-%d/%d", off, size-1, size)},
+			"Content-Encoding": {"gzip"},
+		}, "Content-Encoding"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := newServer(t, content(size, 1))
