@@ -123,8 +123,10 @@ func TestGateCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		g := health.Gate{Interval: time.Second, Deadline: time.Hour,
-			Check: func(context.Context) []health.Result { return results("-a") }}
+		g := health.Gate{
+			Interval: time.Second, Deadline: time.Hour,
+			Check: func(context.Context) []health.Result { return results("-a") },
+		}
 		if _, err := g.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}

@@ -45,13 +45,25 @@ func TestAddress(t *testing.T) {
 	}{
 		{"nothing", nil, nil, []string{"address", "address:eth0", "address:192.0.2.1"}},
 		{"loopback alone", []iface{lo}, nil, []string{"address", "address:lo", "address:127.0.0.1", "address:192.0.2.7"}},
-		{"link-local alone", []iface{lo, {name: "eth0", up: true, addrs: addrs("fe80::1", "169.254.1.1")}},
-			[]string{"address:fe80::1"}, []string{"address", "address:eth0"}},
-		{"IPv4", []iface{lo, {name: "eth0", up: true, addrs: addrs("192.0.2.1")}},
-			[]string{"address", "address:eth0", "address:192.0.2.1"}, []string{"address:eth1", "address:192.0.2.2"}},
+		{
+			"link-local alone",
+			[]iface{lo, {name: "eth0", up: true, addrs: addrs("fe80::1", "169.254.1.1")}},
+			[]string{"address:fe80::1"},
+			[]string{"address", "address:eth0"},
+		},
+		{
+			"IPv4",
+			[]iface{lo, {name: "eth0", up: true, addrs: addrs("192.0.2.1")}},
+			[]string{"address", "address:eth0", "address:192.0.2.1"},
+			[]string{"address:eth1", "address:192.0.2.2"},
+		},
 		{"private IPv4", []iface{{name: "eth0", up: true, addrs: addrs("10.0.0.1")}}, []string{"address"}, nil},
-		{"IPv6", []iface{{name: "eth0", up: true, addrs: addrs("fe80::1", "2001:db8::1")}},
-			[]string{"address", "address:2001:db8::1", "address:2001:0db8::0001"}, []string{"address:2001:db8::2"}},
+		{
+			"IPv6",
+			[]iface{{name: "eth0", up: true, addrs: addrs("fe80::1", "2001:db8::1")}},
+			[]string{"address", "address:2001:db8::1", "address:2001:0db8::0001"},
+			[]string{"address:2001:db8::2"},
+		},
 		{"down", []iface{{name: "eth0", addrs: addrs("192.0.2.1")}}, nil, []string{"address", "address:eth0", "address:192.0.2.1"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // file: the partial file lies beside dest and carries in its name which file
 // it is a part of.
 //
-// The directory of dest must be writable by its owner alone. The content is
+// The directory of dest must be ours and writable by us alone. The content is
 // not judged here; a caller that finds it bad removes dest and calls again.
 func Download(ctx context.Context, ref, dest string, o Options) error {
 	u, err := parseURL(ref)
@@ -33,6 +33,9 @@ func Download(ctx context.Context, ref, dest string, o Options) error {
 	}
 	defer src.Close()
 	d := &download{src: src, attempts: attempts{src: src}, dest: dest}
+	if err := checkDirectory(filepath.Dir(dest)); err != nil {
+		return d.localError(err)
+	}
 	if err := d.probe(ctx); err != nil {
 		return err
 	}
@@ -43,6 +46,22 @@ func Download(ctx context.Context, ref, dest string, o Options) error {
 		return err
 	}
 	return d.publish()
+}
+
+// checkDirectory refuses a directory that another user made before us, or can
+// write: the partial file could be exchanged under our hands.
+func checkDirectory(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if int(st.Uid) != os.Geteuid() && st.Uid != 0 {
+		return fmt.Errorf("the directory %s belongs to user %d: give another one", dir, st.Uid)
+	}
+	if st.Mode&0o022 != 0 {
+		return fmt.Errorf("group or others may write to the directory %s (mode %04o): chmod go-w it", dir, st.Mode&0o7777)
+	}
+	return nil
 }
 
 // download is one call of Download.

@@ -239,6 +239,27 @@ func TestAttack_TransportDownloadPlantedLink(t *testing.T) {
 	}
 }
 
+func TestAttack_TransportDownloadDirectoryOfOthers(t *testing.T) {
+	srv := newServer(t, content(1000, 1))
+	for name, spoil := range map[string]func(dir string) error{
+		"writable by all":   func(dir string) error { return os.Chmod(dir, 0o1777) },
+		"writable by group": func(dir string) error { return os.Chmod(dir, 0o770) },
+		"another owner": func(dir string) error {
+			if os.Geteuid() != 0 {
+				return os.Chmod(dir, 0o777) // only root can give it away
+			}
+			return os.Chown(dir, 1234, 1234)
+		},
+	} {
+		dir := t.TempDir()
+		must(t, spoil(dir))
+		err := source.Download(t.Context(), srv.URL, filepath.Join(dir, "b.abu"), fast())
+		if err == nil || errors.Is(err, source.ErrDownload) || srv.requests.Load() != 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A full or missing directory is not the server's fault.
 func TestDownloadLocalErrorIsNotErrDownload(t *testing.T) {
 	srv := newServer(t, content(1000, 1))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+	"syscall"
 )
 
 // file is a bundle in a regular file or on a block device. It stays open, so
@@ -30,7 +31,7 @@ func openFile(path string) (Source, error) {
 	}
 	if st.IsDir() {
 		f.Close()
-		return nil, fmt.Errorf("opening the bundle: %s is a directory", path)
+		return nil, fmt.Errorf("opening the bundle: %s: %w", path, syscall.EISDIR)
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
