@@ -29,8 +29,13 @@ func TestFATJudgedByDosfstoolsAndMtools(t *testing.T) {
 		size int64
 		kind string
 	}{
-		{8 * mib, "FAT16"}, {33 * mib, "FAT16"}, {40*mib - 512, "FAT16"},
-		{40 * mib, "FAT32"}, {64 * mib, "FAT32"}, {64*mib + 512, "FAT32"}, {300 * mib, "FAT32"},
+		{8 * mib, "FAT16"},
+		{33 * mib, "FAT16"},
+		{40*mib - 512, "FAT16"},
+		{40 * mib, "FAT32"},
+		{64 * mib, "FAT32"},
+		{64*mib + 512, "FAT32"},
+		{300 * mib, "FAT32"},
 	} {
 		t.Run(fmt.Sprint(tc.size), func(t *testing.T) {
 			f := dirty(t, tc.size)

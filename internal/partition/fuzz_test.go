@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"bytes"
 	"errors"
 	"hash/crc32"
 	"testing"
@@ -44,7 +45,7 @@ func seed(f *testing.F, table *Table) {
 	if _, err := formatted(f, table).ReadAt(head, 0); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(head)
+	f.Add(bytes.TrimRight(head, "\x00")) // short: mutations hit what counts
 }
 
 func FuzzMBR(f *testing.F) {

@@ -109,7 +109,7 @@ func parseBootImage(data []byte) (*BootImage, error) {
 	r := tar.NewReader(bytes.NewReader(data))
 	for {
 		h, err := r.Next()
-		if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

@@ -199,7 +199,7 @@ const (
 func (d *disk) readBundle(ctx context.Context) (boot *BootImage, err error) {
 	for {
 		ir, err := d.bundle.Next()
-		if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
+		if err == io.EOF {
 			return boot, nil
 		}
 		if err != nil {
