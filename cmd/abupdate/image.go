@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +25,7 @@ func newImageCommand(app *app) *cobra.Command {
 // imageFlags are the flags of image create.
 type imageFlags struct {
 	bundle, keyring, compatible, firmware, kernelArgs, grubDir, out string
-	size, slotSize                                                  byteSize
+	size, slotSize                                                  sizeFlag
 }
 
 func newImageCreateCommand(app *app) *cobra.Command {
@@ -136,42 +134,3 @@ func (a *app) printImage(out imageCreated, t *partition.Table) {
 		a.ui.Printf("  %d  %10s at %10s  %s %s\n", p.Number, formatSize(p.Size), formatSize(p.Start), p.PartUUID, p.Name)
 	}
 }
-
-// byteSize is a flag like 4GiB, 64MiB, 512K or a plain number of bytes.
-type byteSize int64
-
-var byteUnits = []struct {
-	suffix string
-	factor int64
-}{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
-	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40},
-}
-
-// Set implements pflag.Value.
-func (s *byteSize) Set(text string) error {
-	number, factor := text, int64(1)
-	for _, u := range byteUnits {
-		if rest, ok := strings.CutSuffix(text, u.suffix); ok {
-			number, factor = rest, u.factor
-			break
-		}
-	}
-	n, err := strconv.ParseUint(number, 10, 63)
-	if err != nil || n > uint64((1<<63-1)/factor) {
-		return fmt.Errorf("%q: must be a number with KiB, MiB, GiB or TiB", text)
-	}
-	*s = byteSize(int64(n) * factor)
-	return nil
-}
-
-// String implements pflag.Value.
-func (s *byteSize) String() string {
-	if *s == 0 {
-		return "" // no default to show
-	}
-	return strconv.FormatInt(int64(*s), 10)
-}
-
-// Type implements pflag.Value.
-func (s *byteSize) Type() string { return "SIZE" }
