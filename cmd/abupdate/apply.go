@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
 	"github.com/abupdate/abupdate/internal/config"
 	"github.com/abupdate/abupdate/internal/update"
@@ -78,6 +80,9 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 	r := result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none",
 		BytesWritten: applied.BytesWritten, BytesFetched: src.Fetched(), BytesReused: applied.BytesReused}
 	a.ui.outcome = r
+	if errors.Is(err, bundle.ErrSignature) || errors.Is(err, bundle.ErrFormat) {
+		discardDownload(cfg) // or the next try would take the bad file again
+	}
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,7 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 		})
 		return nil
 	}
-	return a.applied(ctx, u, applied, r, f)
+	return a.applied(ctx, u, cfg, applied, r, f)
 }
 
 // memoryLimit makes the garbage collector work harder before a small device
@@ -95,7 +100,7 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 const memoryLimit = 48 << 20
 
 // applied reports what was done, and reboots if that was asked for.
-func (a *app) applied(ctx context.Context, u *update.Updater, applied update.Applied, r result, f applyFlags) error {
+func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config, applied update.Applied, r result, f applyFlags) error {
 	if f.reboot {
 		if err := u.Arm(ctx); err != nil {
 			return err
@@ -116,6 +121,9 @@ func (a *app) applied(ctx context.Context, u *update.Updater, applied update.App
 			a.ui.Printf("It boots for its trial at the next orderly reboot, for instance: abupdate reboot\n")
 		}
 	})
+	if f.downloadFirst {
+		discardDownload(cfg)
+	}
 	if f.reboot {
 		return a.reboot(false)
 	}
@@ -135,7 +143,7 @@ func (a *app) openSource(ctx context.Context, ref string, cfg *config.Config, f 
 	if !f.downloadFirst || !source.IsURL(ref) {
 		return source.Open(ctx, ref, a.stdin, o)
 	}
-	dest := filepath.Join(cfg.Download.Directory, "download.abu")
+	dest := downloadPath(cfg)
 	o.Progress = func(done, size int64) { a.ui.Progress("downloading", done, size) }
 	if err := os.MkdirAll(cfg.Download.Directory, 0o700); err != nil {
 		return nil, err
@@ -146,12 +154,19 @@ func (a *app) openSource(ctx context.Context, ref string, cfg *config.Config, f 
 	return source.Open(ctx, dest, nil, o)
 }
 
+// downloadPath is where --download-first stores the bundle.
+func downloadPath(cfg *config.Config) string {
+	return filepath.Join(cfg.Download.Directory, "download.abu")
+}
+
+func discardDownload(cfg *config.Config) { _ = os.Remove(downloadPath(cfg)) }
+
 func sourceOptions(cfg *config.Config) source.Options {
 	d := cfg.Download
 	return source.Options{
 		Proxy: d.Proxy, ProxyFunc: http.ProxyFromEnvironment,
 		CAFile: d.CA, ClientCert: d.Cert, ClientKey: d.Key,
 		UserAgent: "abupdate/" + version,
-		LimitRate: d.LimitRate, IdleTimeout: d.IdleTimeout, Retries: d.Retries,
+		LimitRate: d.LimitRate, IdleTimeout: d.IdleTimeout, MinRate: d.MinRate, Retries: d.Retries,
 	}
 }

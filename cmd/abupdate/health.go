@@ -84,7 +84,7 @@ func (a *app) printVerdict(v health.Verdict) {
 
 // gate is the health gate of this device's configuration and baseline.
 func (a *app) gate(u *update.Updater, cfg *config.Config) (health.Gate, error) {
-	checker, err := health.New(cfg.Health.Options())
+	checker, err := health.New(healthOptions(cfg))
 	if err != nil {
 		return health.Gate{}, usageError{err: err, hint: "correct [health] in " + a.configPath}
 	}
@@ -102,13 +102,18 @@ func (a *app) gate(u *update.Updater, cfg *config.Config) (health.Gate, error) {
 	return g, nil
 }
 
+func healthOptions(cfg *config.Config) health.Options {
+	h := cfg.Health
+	return health.Options{Required: h.Required, Wanted: h.Wanted, Directory: h.Directory, Timeout: h.Timeout}
+}
+
 // takeBaseline notes what does not work now, before the update, so that it is
 // no failure after it.
 func (a *app) takeBaseline(ctx context.Context, u *update.Updater, cfg *config.Config) error {
 	if a.disk != "" || u.Facts().Phase() == update.PhaseTrial {
 		return nil
 	}
-	checker, err := health.New(cfg.Health.Options())
+	checker, err := health.New(healthOptions(cfg))
 	if err != nil {
 		return usageError{err: err, hint: "correct [health] in " + a.configPath}
 	}

@@ -74,6 +74,9 @@ func OpenImage(path string, mode Mode) (_ *Device, err error) {
 	return d, nil
 }
 
+// notSetUp is the hint for a disk without our state file.
+const notSetUp = "this disk was not set up by abupdate: make a factory image (abupdate image create)"
+
 // OnDisk returns the device on a disk that the caller has opened, locks and
 // closes, as if the running system had been booted from it in this way. It is
 // how tests cut the power at every write of a live update.
@@ -91,7 +94,7 @@ func OnDisk(disk blockdev.Device, running slot.ID, why bootctl.Why) (*Device, er
 func (d *Device) openOffline() error {
 	off, err := bootctl.Find(d.disk)
 	if err != nil {
-		return err
+		return withHint(err, notSetUp)
 	}
 	if err := d.open(off); err != nil {
 		return err

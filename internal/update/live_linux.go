@@ -58,8 +58,7 @@ func OpenLive(mode Mode) (_ *Device, err error) {
 	stateOff := boot.StateLBA * blockdev.SectorSize
 	if bootErr != nil || stateOff == 0 {
 		if stateOff, err = bootctl.Find(d.disk); err != nil {
-			return nil, withHint(fmt.Errorf("%s: %w", disk, err),
-				"this machine was not set up by abupdate: write a factory image (abupdate image create), or migrate it (abupdate migrate plan)")
+			return nil, withHint(fmt.Errorf("%s: %w", disk, err), notSetUp)
 		}
 	}
 	if err = d.open(stateOff); err != nil {
@@ -160,11 +159,11 @@ func rootDisk(path, sys string) (disk string, part int, err error) {
 	dev := fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
 	link, err := filepath.EvalSymlinks(filepath.Join(sys, "dev/block", dev))
 	if err != nil {
-		return "", 0, fmt.Errorf("%w: the root filesystem (device %s) is on no disk of its own", bootctl.ErrBootState, dev)
+		return "", 0, withHint(fmt.Errorf("%w: the root filesystem (device %s) is on no disk of its own", bootctl.ErrBootState, dev), notSetUp)
 	}
 	b, err := os.ReadFile(filepath.Join(link, "partition"))
 	if err != nil {
-		return "", 0, fmt.Errorf("%w: the root filesystem is on %s, which is no partition", bootctl.ErrBootState, filepath.Base(link))
+		return "", 0, withHint(fmt.Errorf("%w: the root filesystem is on %s, which is no partition", bootctl.ErrBootState, filepath.Base(link)), notSetUp)
 	}
 	part, err = strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil {
