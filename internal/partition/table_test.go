@@ -156,6 +156,29 @@ func TestWriteIsWhatSfdiskAndSgdiskRead(t *testing.T) {
 	}
 }
 
+// TestPartUUIDs: the kernel looks root=PARTUUID= up by names that libblkid
+// makes in the same way.
+func TestPartUUIDs(t *testing.T) {
+	for _, table := range []*Table{mbrTable(), gptTable()} {
+		dev := image(t, 16*mib)
+		if err := Write(dev, table); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		for _, p := range table.Parts {
+			want += fmt.Sprintf("%d %d %d %s\n", p.Number, p.Start/sector, p.Size/sector, p.PartUUID)
+		}
+		out := judge(t, "", tool(t, "partx", "util-linux"), "-g", "-o", "NR,START,SECTORS,UUID", dev.Path())
+		got := ""
+		for line := range strings.Lines(out) {
+			got += strings.Join(strings.Fields(line), " ") + "\n"
+		}
+		if got != want {
+			t.Errorf("partx shows\n%swant\n%s", got, want)
+		}
+	}
+}
+
 func TestReadsWhatSfdiskAndSgdiskWrite(t *testing.T) {
 	for name, format := range map[string]func(path string){
 		"sfdisk MBR": func(path string) {

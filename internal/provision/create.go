@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/partition"
 	"github.com/abupdate/abupdate/internal/update"
@@ -61,13 +62,18 @@ func CreateImage(ctx context.Context, path string, o Options) (_ *Created, err e
 	if err != nil {
 		return nil, err
 	}
+	image, _ := b.Manifest().Image(rootImage)
+	args := bootctl.Args{Device: o.KernelArgs, Image: image.KernelArgs}
+	if err := args.Validate(bootctl.SystemA); err != nil {
+		return nil, fmt.Errorf("%w: %w", update.ErrUsage, err)
+	}
 	p, err := newPlan(o.Firmware, o.Size, o.SlotSize, o.Random)
 	if err != nil {
 		return nil, err
 	}
-	if im, _ := b.Manifest().Image(rootImage); im.Size > o.SlotSize {
+	if image.Size > o.SlotSize {
 		return nil, hinted{
-			fmt.Errorf("%w: the image has %d bytes, the slots have %d", update.ErrNoFit, im.Size, o.SlotSize),
+			fmt.Errorf("%w: the image has %d bytes, the slots have %d", update.ErrNoFit, image.Size, o.SlotSize),
 			"choose a larger --slot-size",
 		}
 	}
@@ -89,7 +95,7 @@ func CreateImage(ctx context.Context, path string, o Options) (_ *Created, err e
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{dev: dev, plan: p, o: o, bundle: b}
+	d := &disk{dev: dev, plan: p, o: o, args: args, bundle: b}
 	created, err := d.make(ctx)
 	if err = errors.Join(err, dev.Close()); err != nil {
 		return nil, err

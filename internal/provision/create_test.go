@@ -258,7 +258,7 @@ func TestCreateImageRefusals(t *testing.T) {
 		"no size":            {func(o *Options) { o.Size = 0 }, update.ErrNoFit},
 		"not whole MiB":      {func(o *Options) { o.Size++ }, update.ErrUsage},
 		"no slots":           {func(o *Options) { o.SlotSize = 0 }, update.ErrUsage},
-		"arguments":          {func(o *Options) { o.KernelArgs = "root=/dev/sda1" }, nil},
+		"arguments":          {func(o *Options) { o.KernelArgs = "root=/dev/sda1" }, update.ErrUsage},
 		"no more randomness": {func(o *Options) { o.Random = strings.NewReader("few") }, nil},
 		"cancelled":          {nil, context.Canceled},
 	} {

@@ -23,6 +23,7 @@ type disk struct {
 	dev    blockdev.Device
 	plan   *plan
 	o      Options
+	args   bootctl.Args // of slot a
 	bundle *bundle.Reader
 }
 
@@ -108,8 +109,8 @@ func (d *disk) makeBoot(commands string) error {
 	if err := d.writeRecords(store); err != nil {
 		return err
 	}
-	image, _ := d.bundle.Manifest().Image(rootImage)
-	return store.SetArgs(bootctl.SystemA, bootctl.Args{Device: d.o.KernelArgs, Image: image.KernelArgs})
+	// COMMIT POINT of the disk: with its args block slot a is one to boot.
+	return store.SetArgs(bootctl.SystemA, d.args)
 }
 
 // makeFilesystem makes abboot's file system twice: where its files lie is
