@@ -8,8 +8,8 @@ type Choice struct {
 	Why    Why
 	// Slot is the one whose flags stand for the system; 0 for none.
 	Slot slot.ID
-	// Counted: a try is spent first, and the attempt is given up unless the
-	// disk kept it.
+	// Counted: a try is spent first. The attempt is given up unless both copies
+	// of the boot state are valid and the disk kept what was written.
 	Counted bool
 }
 
@@ -38,12 +38,16 @@ func (s State) Order() []Choice {
 		}
 		order = append(order, c)
 	}
-	// Last resort: the other one first, because the primary has just failed.
-	// GRUB makes the one that it takes the primary, so that the next last
-	// resort begins with the one that was not taken.
-	return append(order,
-		Choice{System: s.occupant(other), Why: WhyLastResort, Slot: other},
-		Choice{System: s.occupant(primary), Why: WhyLastResort, Slot: primary},
+	// Last resort: the other one first, because the primary has just failed,
+	// unless it has tries that could not be counted. GRUB makes the one that it
+	// takes the primary, so that the next last resort begins with the one that
+	// was not taken.
+	lastPrimary := Choice{System: s.occupant(primary), Why: WhyLastResort, Slot: primary}
+	lastOther := Choice{System: s.occupant(other), Why: WhyLastResort, Slot: other}
+	if f := s.Flags(primary); !f.OK && f.Tries > 0 {
+		order = append(order, lastPrimary)
+	}
+	return append(order, lastOther, lastPrimary,
 		Choice{System: SystemOld, Why: WhyLastResort},
 		Choice{System: SystemMigrator, Why: WhyLastResort},
 	)

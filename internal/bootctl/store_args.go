@@ -32,7 +32,7 @@ func (st *Store) InvalidateArgs(s System) error {
 	}
 	sector := invalidSector()
 	if got, err := readFull(st.dev, e.Off, EnvSize); err == nil && bytes.Equal(got, sector) {
-		return nil
+		return st.sync(s) // it may be there from a run whose Sync failed
 	}
 	// COMMIT POINT: one sector. Before this Sync the system boots as before,
 	// after it not at all. The sectors behind it stay: without the first
@@ -44,7 +44,7 @@ func (st *Store) InvalidateArgs(s System) error {
 }
 
 // SetArgs writes a system's args block and so marks the system complete. The
-// block is invalid while it is being written.
+// block is invalid while it is being changed.
 func (st *Store) SetArgs(s System, a Args) error {
 	e, err := st.layout.args(s)
 	if err != nil {
@@ -52,6 +52,9 @@ func (st *Store) SetArgs(s System, a Args) error {
 	}
 	if err := a.Validate(s); err != nil {
 		return fmt.Errorf("args block of %v: %w", s, err)
+	}
+	if old, err := st.Args(s); err == nil && old == a {
+		return st.sync(s) // a valid block is not taken away for nothing
 	}
 	// Invalid first: with the old first sector still in place, a cut in the
 	// middle of the next write could mix old and new arguments.
@@ -67,6 +70,14 @@ func (st *Store) SetArgs(s System, a Args) error {
 	// COMMIT POINT: one sector. After this Sync the system counts as complete.
 	if err := st.writeSynced(b[:EnvSize], e.Off); err != nil {
 		return fmt.Errorf("%w: validating the args block of %v: %w", ErrBootState, s, err)
+	}
+	return nil
+}
+
+// sync makes durable what is read back already.
+func (st *Store) sync(s System) error {
+	if err := st.dev.Sync(); err != nil {
+		return fmt.Errorf("%w: args block of %v: %w", ErrBootState, s, err)
 	}
 	return nil
 }

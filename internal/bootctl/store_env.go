@@ -55,9 +55,15 @@ func (st *Store) readEnv(i int) (State, error) {
 // SetState makes next the boot state, with a new sequence number. On an error
 // the disk holds the old state or the new one.
 func (st *Store) SetState(next State) error {
-	current, _, err := st.State()
+	current, health, err := st.State()
 	if err != nil {
 		return err
+	}
+	// While env0 is in flight env1 is all that there is.
+	if health[0] == CopyOK && health[1] != CopyOK {
+		if err := st.resync(current, health); err != nil {
+			return err
+		}
 	}
 	next.Seq = current.Seq + 1
 	return st.writeEnv(next)

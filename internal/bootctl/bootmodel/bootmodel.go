@@ -116,6 +116,7 @@ type session struct {
 	Machine
 	vars         map[string]string
 	valid        bool // ab_env
+	both         bool // ab_both
 	triesAtStart map[slot.ID]string
 }
 
@@ -150,7 +151,10 @@ func (s *session) load(i int) bool {
 
 // read is ab_read.
 func (s *session) read() {
-	s.valid = s.load(0) || s.load(1)
+	s.both = s.load(1)
+	if s.valid = s.load(0); !s.valid {
+		s.both, s.valid = false, s.both && s.load(1)
+	}
 	if s.triesAtStart == nil {
 		s.triesAtStart = map[slot.ID]string{slot.A: s.vars["ab_a_try"], slot.B: s.vars["ab_b_try"]}
 	}
@@ -205,7 +209,7 @@ func (s *session) saveCopy(i int) {
 
 // spend is ab_spend.
 func (s *session) spend(id slot.ID, tries string) bool {
-	if !s.valid {
+	if !s.both {
 		return false
 	}
 	want := string(tries[0] - 1)

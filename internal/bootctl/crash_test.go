@@ -1,0 +1,359 @@
+package bootctl_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
+	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
+	"github.com/abupdate/abupdate/internal/slot"
+)
+
+// A campaign cuts the power at every write of an operation, and again at
+// every write of what follows: the boot, the repair, the operation once more.
+type campaign struct {
+	name    string
+	before  bootctl.State
+	running slot.ID
+	// prepare changes the disk before the operation; may be nil.
+	prepare func(t *testing.T, d *blockdevtest.Disk)
+	// op is the operation, on the system that runs.
+	op func(st *bootctl.Store, d blockdev.Device, running slot.ID) error
+	// again is the kind of boot after which a cut-off operation is done again.
+	again bootctl.Why
+	// boots are the outcomes that are right after a cut; the last of them is
+	// the one that was acknowledged.
+	boots []string
+	// keeps checks what must hold after any cut; done: op was acknowledged.
+	keeps func(t *testing.T, st *bootctl.Store, done bool) error
+}
+
+// armed is a boot state in which slot b has three tries, trial the same after
+// the first of them.
+var (
+	armed = bootctl.Arm(good, slot.B, 3)
+	trial = bootctl.Arm(good, slot.B, 2)
+)
+
+var campaigns = []campaign{
+	{
+		name: "update", before: good, running: slot.A, op: update, again: bootctl.WhyGood,
+		boots: []string{"a (good)", "b (trial)"},
+	},
+	{
+		name: "arm", before: bootctl.Disarm(good, slot.A), running: slot.A, again: bootctl.WhyGood,
+		op:    setState(func(s bootctl.State, r slot.ID) bootctl.State { return bootctl.Arm(s, r.Other(), 3) }),
+		boots: []string{"a (good)", "b (trial)"},
+	},
+	{
+		name: "disarm", before: armed, running: slot.A, op: setState(bootctl.Disarm), again: bootctl.WhyGood,
+		boots: []string{"b (trial)", "a (good)"},
+	},
+	{
+		name: "restore", before: armed, running: slot.A, op: setState(bootctl.Restore), again: bootctl.WhyGood,
+		boots: []string{"b (trial)", "a (good)"},
+	},
+	{
+		name: "commit", before: trial, running: slot.B, op: setState(bootctl.Commit), again: bootctl.WhyTrial,
+		boots: []string{"b (trial)", "a (good)", "b (good)"}, // a: after a second cut in the last trial
+	},
+	{
+		name: "mark bad", before: trial, running: slot.B, op: setState(bootctl.MarkBad), again: bootctl.WhyTrial,
+		boots: []string{"b (trial)", "a (good)"},
+	},
+	{
+		name: "heal", before: bootctl.MarkBad(armed, slot.B), running: slot.A, op: setState(bootctl.Heal), again: bootctl.WhyGood,
+		boots: []string{"a (good)"},
+	},
+	{
+		name: "adopt the last resort", before: bootctl.MarkBad(bootctl.MarkBad(good, slot.A), slot.B), running: slot.A,
+		op: setState(bootctl.Commit), again: bootctl.WhyLastResort,
+		// They take turns. Static: GRUB writes here also when one copy is broken.
+		boots: []string{"b (lastresort)", "a (lastresort)", "a (static)", "b (good)", "a (good)"},
+	},
+	// The repair comes before every operation.
+	{
+		name: "repair env0", before: good, running: slot.A, prepare: breakEnv(0), op: nothing,
+		boots: []string{"a (good)"},
+	},
+	{
+		name: "repair env1", before: good, running: slot.A, prepare: breakEnv(1), op: nothing,
+		boots: []string{"a (good)"},
+	},
+	{
+		name: "repair both", before: good, running: slot.A, prepare: breakEnv(0, 1), op: nothing,
+		boots: []string{"a (static)", "a (lastresort)", "a (trial)"},
+	},
+	{
+		name: "drop slot b", before: good, running: slot.A, again: bootctl.WhyGood,
+		op: func(st *bootctl.Store, _ blockdev.Device, _ slot.ID) error {
+			return st.InvalidateArgs(bootctl.SystemB)
+		},
+		boots: []string{"a (good)"},
+		keeps: argsAreOneOf(argsOf(slot.B), nil),
+	},
+	{
+		name: "change args", before: good, running: slot.A, again: bootctl.WhyGood,
+		op: func(st *bootctl.Store, _ blockdev.Device, _ slot.ID) error {
+			return st.SetArgs(bootctl.SystemB, longArgs)
+		},
+		boots: []string{"a (good)"},
+		keeps: argsAreOneOf(argsOf(slot.B), nil, longArgs),
+	},
+	{
+		name: "record", before: good, running: slot.A, again: bootctl.WhyGood,
+		prepare: func(t *testing.T, d *blockdevtest.Disk) { must(t, setRecords(open(t, d), 1, 2)) },
+		op:      func(st *bootctl.Store, _ blockdev.Device, _ slot.ID) error { return setRecords(st, 3, 3) },
+		boots:   []string{"a (good)"},
+		keeps:   keepsRecord,
+	},
+}
+
+func nothing(*bootctl.Store, blockdev.Device, slot.ID) error { return nil }
+
+// setState makes an operation of a transition.
+func setState(next func(bootctl.State, slot.ID) bootctl.State) func(*bootctl.Store, blockdev.Device, slot.ID) error {
+	return func(st *bootctl.Store, _ blockdev.Device, running slot.ID) error {
+		s, _, err := st.State()
+		if err != nil {
+			return err
+		}
+		return st.SetState(next(s, running))
+	}
+}
+
+// update is the whole way of an update, in its order: the boot state first
+// lets go of the slot, the args block goes, the content comes, and back.
+func update(st *bootctl.Store, d blockdev.Device, running slot.ID) error {
+	s, _, err := st.State()
+	if err != nil {
+		return err
+	}
+	target := running.Other()
+	system := bootctl.SystemOf(target)
+	for _, step := range []func() error{
+		func() error { return st.SetState(bootctl.Disarm(s, running)) },
+		func() error { return st.InvalidateArgs(system) },
+		func() error { return writeSlot(d, target, 2) },
+		func() error { return st.SetArgs(system, argsOf(target)) },
+		func() error { return st.SetState(bootctl.Arm(s, target, 3)) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func breakEnv(copies ...int) func(*testing.T, *blockdevtest.Disk) {
+	return func(t *testing.T, d *blockdevtest.Disk) {
+		for _, i := range copies {
+			if _, err := d.WriteAt(make([]byte, bootctl.EnvSize), testLayout(t).Env[i].Off); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// boot starts the machine, as a device does after power comes back, and
+// checks that a complete system runs.
+func boot(t *testing.T, d blockdev.Device) (bootmodel.Outcome, error) {
+	o := machine(t, d).BootFully()
+	id, ok := o.System.Slot()
+	if !ok {
+		return o, fmt.Errorf("nothing boots: %v", o)
+	}
+	if v, whole := slotVersion(d, id); !whole {
+		return o, fmt.Errorf("%v boots, and its content is not whole (version %d)", o, v)
+	}
+	if o.Args != argsOf(id) && o.Args != longArgs {
+		return o, fmt.Errorf("%v boots with the arguments %+v", o, o.Args)
+	}
+	return o, nil
+}
+
+// run is what happens on the booted device: repair, then the operation.
+func (c campaign) run(t *testing.T, d *blockdevtest.Disk) error {
+	st, err := bootctl.Open(d, testLayout(t).State.Off)
+	if err != nil {
+		return err
+	}
+	if _, err := st.Repair(bootctl.SystemOf(c.running)); err != nil {
+		return err
+	}
+	return c.op(st, d, c.running)
+}
+
+// recover is the device after a cut: it boots, repairs, and does the
+// operation again if this is the kind of boot for it.
+func (c campaign) recover(t *testing.T, d *blockdevtest.Disk) error {
+	o, err := boot(t, d)
+	if err != nil {
+		return err
+	}
+	c.running, _ = o.System.Slot()
+	if o.Why != c.again {
+		c.op = nothing
+	}
+	return c.run(t, d)
+}
+
+// check looks at a disk after a cut; done: the operation was acknowledged
+// before it.
+func (c campaign) check(t *testing.T, d *blockdevtest.Disk, done bool) (bootmodel.Outcome, error) {
+	o, err := boot(t, d)
+	if err != nil {
+		return o, err
+	}
+	if !slices.Contains(c.boots, o.String()) {
+		return o, fmt.Errorf("%v, want one of %v", o, c.boots)
+	}
+	if c.keeps != nil {
+		return o, c.keeps(t, open(t, d), done)
+	}
+	return o, nil
+}
+
+// acknowledged is the outcome once the operation is acknowledged.
+func (c campaign) acknowledged() string { return c.boots[len(c.boots)-1] }
+
+// disk is the disk before the operation.
+func (c campaign) disk(t *testing.T, physical int) *blockdevtest.Disk {
+	d := newDisk(t, c.before, physical)
+	if c.prepare != nil {
+		c.prepare(t, d)
+	}
+	return d.Clone()
+}
+
+// eachCampaign runs f in a subtest for each campaign and physical sector.
+func eachCampaign(t *testing.T, f func(t *testing.T, c campaign, base *blockdevtest.Disk)) {
+	for _, physical := range []int{512, 4096} {
+		for _, c := range campaigns {
+			t.Run(fmt.Sprintf("%s, sectors of %d", c.name, physical), func(t *testing.T) {
+				t.Parallel()
+				f(t, c, c.disk(t, physical))
+			})
+		}
+	}
+}
+
+// TestCrash cuts once.
+func TestCrash(t *testing.T) {
+	eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
+		points, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
+			return c.run(t, d)
+		}, func(cut blockdevtest.Crash) {
+			o, err := c.check(t, cut.Disk, cut.Done)
+			if err == nil && cut.Done && o.String() != c.acknowledged() {
+				err = fmt.Errorf("%v although acknowledged, want %s", o, c.acknowledged())
+			}
+			if err != nil {
+				t.Fatalf("%v: %v", cut, err)
+			}
+		})
+		must(t, err)
+		t.Logf("%d crash points", points)
+	})
+}
+
+// TestCrashInRecovery cuts again, at every write of the recovery from each
+// cut, GRUB's own writes included.
+func TestCrashInRecovery(t *testing.T) {
+	eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
+		total := 0
+		_, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
+			return c.run(t, d)
+		}, func(first blockdevtest.Crash) {
+			points, err := blockdevtest.EachCrash(first.Disk, func(d *blockdevtest.Disk) error {
+				return c.recover(t, d)
+			}, func(second blockdevtest.Crash) {
+				o, err := c.check(t, second.Disk, first.Done)
+				if err == nil && first.Done && o.String() != c.acknowledged() {
+					err = c.comesBack(t, second.Disk, o)
+				}
+				if err != nil {
+					t.Fatalf("%v; then %v: %v", first, second, err)
+				}
+			})
+			if err != nil {
+				t.Fatalf("%v: recovering: %v", first, err)
+			}
+			total += points
+		})
+		must(t, err)
+		t.Logf("%d pairs of crash points", total)
+	})
+}
+
+// comesBack checks that what was acknowledged holds after the repair. A cut
+// that damages a whole copy of the boot state puts a trial off until then:
+// GRUB does not risk the other copy.
+func (c campaign) comesBack(t *testing.T, d *blockdevtest.Disk, o bootmodel.Outcome) error {
+	if _, err := open(t, d).Repair(o.System); err != nil {
+		return err
+	}
+	repaired, err := boot(t, d)
+	if err == nil && repaired.String() != c.acknowledged() {
+		err = fmt.Errorf("%v and, repaired, %v, although acknowledged; want %s", o, repaired, c.acknowledged())
+	}
+	return err
+}
+
+// TestCrashInGRUB cuts within GRUB's own two writes, from each state in which
+// it writes.
+func TestCrashInGRUB(t *testing.T) {
+	total := 0
+	for _, physical := range []int{512, 4096} {
+		for _, s := range []bootctl.State{armed, trial, bootctl.Arm(good, slot.B, 1), bootctl.MarkBad(bootctl.MarkBad(good, slot.A), slot.B)} {
+			base := newDisk(t, s, physical)
+			points, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
+				_, err := boot(t, d)
+				return err
+			}, func(cut blockdevtest.Crash) {
+				st := open(t, cut.Disk)
+				after, _, err := st.State()
+				if err != nil || after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
+					t.Fatalf("%+v: %v: %+v, %v", s, cut, after, err)
+				}
+				if _, err := boot(t, cut.Disk); err != nil {
+					t.Fatalf("%+v: %v: %v", s, cut, err)
+				}
+			})
+			must(t, err)
+			total += points
+		}
+	}
+	t.Logf("%d crash points", total)
+}
+
+// TestCrashInFormat: a new disk is either set up or has no state file that
+// anybody is told of.
+func TestCrashInFormat(t *testing.T) {
+	points, err := blockdevtest.EachCrash(blockdevtest.New(diskSize, 512), func(d *blockdevtest.Disk) error {
+		return bootctl.Format(d, testLayout(t), good)
+	}, func(cut blockdevtest.Crash) {
+		off, err := bootctl.Find(cut.Disk)
+		if err != nil {
+			if cut.Done {
+				t.Fatalf("%v: %v", cut, err)
+			}
+			return
+		}
+		st, err := bootctl.Open(cut.Disk, off)
+		must(t, err)
+		if s, _, err := st.State(); err != nil || s != good {
+			t.Fatalf("%v: a state file, but the boot state is %+v, %v", cut, s, err)
+		}
+		for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
+			if _, err := st.Record(id); err != nil {
+				t.Fatalf("%v: a state file, but %v", cut, err)
+			}
+		}
+	})
+	must(t, err)
+	t.Logf("%d crash points", points)
+}
