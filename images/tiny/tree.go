@@ -32,6 +32,9 @@ var stopScript []byte
 //go:embed files/healthcheck.sh
 var healthCheck []byte
 
+//go:embed files/config.toml
+var config []byte
+
 //go:embed files/inittab
 var inittab []byte
 
@@ -128,6 +131,7 @@ func regularFiles(o Options, busybox []byte) ([]entry, error) {
 		{"/etc/os-release", 0o644, osRelease(o.Version)},
 		{"/etc/hostname", 0o644, []byte("tiny\n")},
 		{"/etc/sysconfig/network-scripts/ifcfg-eth0", 0o644, ifcfg},
+		{"/etc/abupdate/config.toml", 0o644, config},
 		{"/etc/abupdate/health.d/required/10-tiny", 0o755, healthCheck},
 		{"/usr/lib/tiny/rc", 0o755, rcScript},
 		{"/usr/lib/tiny/control", 0o755, controlScript},

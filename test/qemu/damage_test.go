@@ -41,7 +41,7 @@ func (d *device) debugfs(part int, commands ...string) {
 	d.look()
 }
 
-// kernelOf and initramfsOf are what a slot must have.
+// vmlinuz and initramfs are what a slot must have.
 const (
 	vmlinuz   = "/boot/vmlinuz"
 	initramfs = "/boot/initramfs"
@@ -69,6 +69,23 @@ func (d *device) unreadable(sys bootctl.System, path string) {
 func (d *device) resize(sys bootctl.System, path string, size int64) {
 	d.t.Helper()
 	d.debugfs(d.slotPart(sys), fmt.Sprintf("sif %s size %d", path, size))
+}
+
+// read returns a file of a slot.
+func (d *device) read(sys bootctl.System, path string) []byte {
+	d.t.Helper()
+	out, err := exec.Command("debugfs", "-R", "cat "+path, fmt.Sprintf("%s?offset=%d", d.disk, d.parts[d.slotPart(sys)])).Output()
+	d.must(err)
+	return out
+}
+
+// restore puts a file back that remove has deleted.
+func (d *device) restore(sys bootctl.System, path string, content []byte) {
+	d.t.Helper()
+	source := filepath.Join(d.t.TempDir(), "content")
+	d.must(os.WriteFile(source, content, 0o600))
+	d.debugfs(d.slotPart(sys), "write "+source+" "+path)
+	d.files[sys] = bootmodel.Loadable
 }
 
 // replace puts other content into a slot's file.

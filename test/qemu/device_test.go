@@ -191,6 +191,15 @@ func (d *device) bootLine() tiny.Boot {
 	return b
 }
 
+// says waits until the console shows a pattern.
+func (d *device) says(pattern string) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.ctx, bootTime)
+	defer cancel()
+	_, err := d.machine.Console.Expect(ctx, pattern)
+	d.must(err)
+}
+
 // checkEnv compares the copies of the boot state with the model's, bit by bit.
 func (d *device) checkEnv() {
 	d.t.Helper()

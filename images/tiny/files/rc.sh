@@ -13,6 +13,14 @@ argument() {
 	done
 }
 
+# watchdog SECONDS loads a watchdog: a real one where the machine has one, else
+# the kernel's own. It does nothing until somebody opens it.
+watchdog() {
+	insmod $modules/watchdog.ko 2>/dev/null
+	insmod $modules/i6300esb.ko heartbeat="$1" 2>/dev/null
+	[ -e /dev/watchdog ] || insmod $modules/softdog.ko soft_margin="$1"
+}
+
 . /etc/os-release
 root=$(awk '$2 == "/" { print $1 }' /proc/mounts)
 echo "tiny: version=$VERSION_ID slot=$(argument ab.slot) why=$(argument ab.why) seq=$(argument ab.seq) root=$root" >/dev/console
@@ -23,16 +31,14 @@ panics)
 	echo c >/proc/sysrq-trigger
 	;;
 hangs)
-	# A real watchdog where the machine has one, else the kernel's own.
-	insmod $modules/watchdog.ko 2>/dev/null
-	insmod $modules/i6300esb.ko heartbeat=4 2>/dev/null
-	[ -e /dev/watchdog ] || insmod $modules/softdog.ko soft_margin=4
+	watchdog 4
 	exec 3>/dev/watchdog
 	echo "tiny: hanging" >/dev/console
 	while :; do sleep 3600; done
 	;;
 esac
 
+watchdog 60
 for m in failover net_failover virtio_net; do insmod $modules/$m.ko; done
 . /etc/sysconfig/network-scripts/ifcfg-eth0
 ip link set lo up

@@ -17,12 +17,17 @@ type Disk struct {
 	// WriteLog, if not empty, names a new file that records each write and
 	// flush in the format of package logwrites.
 	WriteLog string
+	// BadSectors are 512-byte sectors that can be read, and whose writes fail.
+	BadSectors []int64
 }
 
 // arguments attaches d as the i-th virtio disk, with a write cache that the
 // guest must flush.
 func (d Disk) arguments(i int) ([]string, error) {
 	file := map[string]any{"driver": "file", "filename": d.Path}
+	if len(d.BadSectors) > 0 {
+		file = map[string]any{"driver": "blkdebug", "image": file, "inject-error": d.writeErrors()}
+	}
 	node := map[string]any{"driver": "raw", "file": file}
 	if d.WriteLog != "" {
 		log, err := os.OpenFile(d.WriteLog, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -45,6 +50,15 @@ func (d Disk) arguments(i int) ([]string, error) {
 		"-blockdev", string(arg),
 		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d,write-cache=on", name, i),
 	}, nil
+}
+
+// writeErrors returns the rules of QEMU's blkdebug driver for the bad sectors.
+func (d Disk) writeErrors() []map[string]any {
+	var rules []map[string]any
+	for _, sector := range d.BadSectors {
+		rules = append(rules, map[string]any{"event": "none", "iotype": "write", "sector": sector, "errno": int(unix.EIO)})
+	}
+	return rules
 }
 
 // CopyDisk copies a disk image to a new file that shares its blocks where the

@@ -15,11 +15,7 @@ type qmp struct {
 	conn    net.Conn
 	answers chan qmpMessage
 
-	mu     sync.Mutex // held over a command and its answer
-	events struct {
-		sync.Mutex
-		count map[string]int
-	}
+	mu sync.Mutex // held over a command and its answer
 }
 
 type qmpMessage struct {
@@ -34,7 +30,6 @@ type qmpMessage struct {
 
 func newQMP(conn net.Conn) (*qmp, error) {
 	q := &qmp{conn: conn, answers: make(chan qmpMessage, 16)}
-	q.events.count = make(map[string]int)
 	go q.read()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -42,7 +37,7 @@ func newQMP(conn net.Conn) (*qmp, error) {
 	return q, err
 }
 
-// read sorts events from answers until the connection ends.
+// read picks the answers out of what QEMU says, until the connection ends.
 func (q *qmp) read() {
 	defer close(q.answers)
 	dec := json.NewDecoder(q.conn)
@@ -52,22 +47,11 @@ func (q *qmp) read() {
 			return
 		}
 		switch {
-		case m.Greeting != nil:
-		case m.Event != "":
-			q.events.Lock()
-			q.events.count[m.Event]++
-			q.events.Unlock()
+		case m.Greeting != nil, m.Event != "":
 		default:
 			q.answers <- m
 		}
 	}
-}
-
-// count returns how many events of a name have come.
-func (q *qmp) count(event string) int {
-	q.events.Lock()
-	defer q.events.Unlock()
-	return q.events.count[event]
 }
 
 func (q *qmp) execute(ctx context.Context, command string, arguments any) (any, error) {

@@ -172,9 +172,11 @@ func (m *Machine) Reset(ctx context.Context) error {
 	return err
 }
 
-// Resets returns how often the machine was reset since it started, by the
-// guest, a watchdog or Reset.
-func (m *Machine) Resets() int { return m.qmp.count("RESET") }
+// Press presses a key of the machine's keyboard, in QEMU's words: esc, ctrl-c.
+func (m *Machine) Press(ctx context.Context, key string) error {
+	_, err := m.qmp.execute(ctx, "human-monitor-command", map[string]string{"command-line": "sendkey " + key})
+	return err
+}
 
 // Address returns the host's address of a forwarded guest port.
 func (m *Machine) Address(ctx context.Context, guestPort int) (string, error) {
