@@ -53,6 +53,10 @@ test-root: ## tests on loop devices and with rpm (root)
 	@tools/need test root
 	go test -count=1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
 
+test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of disk)
+	@tools/need test
+	go test -count=1 -tags large -timeout 30m -run 'TestLarge|TestMemory' $(TESTFLAGS) ./cmd/abupdate
+
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway
 	go test -count=1 -tags qemu -timeout 45m $(TESTFLAGS) ./test/qemu/...
@@ -75,4 +79,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash attack fuzz test-root test-qemu test-qemu-long demo deps rpm clean
+.PHONY: help build test lint fmt crash attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean
