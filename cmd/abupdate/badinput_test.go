@@ -139,6 +139,91 @@ func TestBadBundle(t *testing.T) {
 	})
 }
 
+// TestKeysRefused: bundles whose keys the device does not accept any more, or
+// not enough of them.
+func TestKeysRefused(t *testing.T) {
+	f := getFactory(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	create := func(out string, keys ...string) string {
+		args := []string{"bundle", "create", "--rootfs", f.rootfs, "--product", "gw", "--compatible", "gw-x86", "--version", "2.0.0", "--level", "1", "--out", at(out)}
+		for _, key := range keys {
+			args = append(args, "--key", key)
+		}
+		mustRun(t, args...)
+		return at(out)
+	}
+
+	t.Run("too few signatures", func(t *testing.T) {
+		mustRun(t, "keyring", "create", "--keyring", at("two.json"), "--threshold", "2")
+		mustRun(t, "keyring", "add", "--keyring", at("two.json"), "--generate", at("one.pem"))
+		mustRun(t, "keyring", "add", "--keyring", at("two.json"), "--generate", at("two.pem"))
+		both := create("both.abu", at("one.pem"), at("two.pem"))
+		disk := at("two.img")
+		mustRun(t, "image", "create", "--bundle", both, "--keyring", at("two.json"), "--compatible", "gw-x86", "--firmware", "bios",
+			"--size", "320MiB", "--slot-size", "16MiB", "--out", disk)
+		for name, path := range map[string]string{"one": create("one.abu", at("one.pem")), "the same twice": create("same.abu", at("one.pem"), at("one.pem"))} {
+			if o := abupdate("--disk", disk, "apply", "--reinstall", path); o.code != codeSignature || !strings.Contains(o.stderr, "hint: ") {
+				t.Errorf("%s: exit code %d\n%s", name, o.code, o.stderr)
+			}
+		}
+		mustRun(t, "--disk", disk, "apply", "--reinstall", both)
+	})
+
+	t.Run("a revoked key", func(t *testing.T) {
+		next := at("next.json")
+		mustRun(t, "keyring", "create", "--from", f.keyring, "--keyring", next)
+		mustRun(t, "keyring", "add", "--keyring", next, "--generate", at("new.pem"))
+		revokeFirstKey(t, f.keyring, next)
+		mustRun(t, "keyring", "sign", "--keyring", next, "--previous", f.keyring, "--key", f.key, "--key", at("new.pem"), "--keyrings", at("keyrings.json"))
+		withChain := func(out, key string) string {
+			mustRun(t, "bundle", "create", "--rootfs", f.rootfs, "--product", "gw", "--compatible", "gw-x86", "--version", "2.0.0", "--level", "1",
+				"--keyrings", at("keyrings.json"), "--key", key, "--out", at(out))
+			return at(out)
+		}
+		disk := f.device(t)
+		if o := abupdate("--disk", disk, "apply", withChain("old.abu", f.key)); o.code != codeSignature {
+			t.Errorf("signed by the revoked key: exit code %d\n%s", o.code, o.stderr)
+		}
+		mustRun(t, "--disk", disk, "apply", withChain("new.abu", at("new.pem")))
+		mustRun(t, "--disk", disk, "commit")
+		// The commit moved the device to the new keyring: the old key is gone
+		// also for bundles that say nothing of the rotation.
+		if o := abupdate("--disk", disk, "apply", "--reinstall", f.v2); o.code != codeSignature {
+			t.Errorf("after the commit, signed by the revoked key: exit code %d\n%s", o.code, o.stderr)
+		}
+	})
+
+	t.Run("an older epoch", func(t *testing.T) {
+		args := append(f.create(at("epoch.abu")), "--version", "2.0.0", "--epoch", "7")
+		mustRun(t, args...)
+		disk := f.device(t)
+		mustRun(t, "--disk", disk, "apply", at("epoch.abu"))
+		mustRun(t, "--disk", disk, "commit")
+		mustRun(t, append(f.create(at("late.abu")), "--version", "3.0.0", "--epoch", "6")...)
+		for _, flags := range [][]string{nil, {"--allow-downgrade", "--reinstall"}} {
+			o := abupdate(append([]string{"--disk", disk, "apply", at("late.abu")}, flags...)...)
+			if o.code != codeDowngrade || !strings.Contains(o.stderr, "epoch") {
+				t.Errorf("%v: exit code %d\n%s", flags, o.code, o.stderr)
+			}
+		}
+	})
+}
+
+// revokeFirstKey revokes in next the one key of the keyring at path.
+func revokeFirstKey(tb testing.TB, path, next string) {
+	tb.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ring, err := bundle.ParseKeyring(b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	mustRun(tb, "keyring", "revoke", "--keyring", next, "--id", ring.Keys[0].ID)
+}
+
 // checkRefused applies a bad bundle and looks at what became of the device.
 func checkRefused(t *testing.T, f *factory, ref string, code int) {
 	t.Helper()
