@@ -1,0 +1,116 @@
+package preserve
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// Handler translates one typed thing: it knows what the old system's files
+// mean, and writes what means the same to the new one.
+//
+// Handlers run in the order of handlers(), before the path rules of the
+// policy. Each parses; none evaluates. What a handler cannot translate it
+// refuses (Planner.Refuse) before anything is written.
+type Handler interface {
+	// Name is the handler's name in policy files and notes.
+	Name() string
+	// Sources returns patterns (see Match) of everything that Plan may read
+	// from the old tree: they are what a capture archive holds for it.
+	Sources(old Tree) []string
+	// Plan plans. The new tree is the new system before the restore.
+	Plan(old, new Tree, p *Planner) error
+}
+
+// handlers returns all handlers in the order in which they run.
+//
+// Who owns what: users: passwd, shadow, group, gshadow, subuid, subgid, homes
+// and authorized_keys. hostname: hostname, hosts, machine-id, machine-info.
+// network: ifcfg, route, rule, sysconfig/network, NetworkManager,
+// resolv.conf, .link files, persistent-net rules.
+func handlers() []Handler {
+	return []Handler{}
+}
+
+// Planner collects a plan. Its methods are for handlers.
+//
+// Paths may be given with or without a leading slash. A path whose directory
+// is a symbolic link in the new system is written where that link leads,
+// within the new system.
+type Planner struct {
+	old, new Tree
+	policy   *Policy
+	handler  string // the one at work, "" for path rules
+	plan     *Plan
+	ops      map[string]*Op
+	owners   map[string]string // path → handler that wrote it
+	claims   []string          // patterns
+	args     []string
+}
+
+// Write plans a regular file, with mode's permission bits (0o600) and the
+// numeric owner of the NEW system.
+func (p *Planner) Write(path string, content []byte, mode fs.FileMode, uid, gid int) error {
+	return p.add(&Op{Kind: OpWrite, Path: path, Data: content, Mode: mode, UID: uid, GID: gid})
+}
+
+// Copy plans the old system's file, link, or directory (without its content)
+// under the same path: mode, owner (translated by name), ACL and capabilities
+// kept, setuid dropped with a note. What is missing in the old system is an
+// error that is fs.ErrNotExist; a special file is refused.
+func (p *Planner) Copy(path string) error { return p.CopyTo(path, path) }
+
+// CopyTo is Copy to another path.
+func (p *Planner) CopyTo(from, to string) error {
+	return fmt.Errorf("internal error: not written yet: copy %s to %s", from, to)
+}
+
+// Mkdir plans a directory; missing parents are made root's, 0755.
+func (p *Planner) Mkdir(path string, mode fs.FileMode, uid, gid int) error {
+	return p.add(&Op{Kind: OpMkdir, Path: path, Mode: mode, UID: uid, GID: gid})
+}
+
+// Symlink plans a symbolic link of root's.
+func (p *Planner) Symlink(path, target string) error {
+	return p.add(&Op{Kind: OpSymlink, Path: path, Target: target})
+}
+
+// Remove plans that path does not exist in the new system. A directory goes
+// only when it is empty.
+func (p *Planner) Remove(path string) error {
+	return p.add(&Op{Kind: OpRemove, Path: path})
+}
+
+// Claim makes the paths that match the patterns this handler's own: path
+// rules of the policy leave them alone, whether it writes them or not.
+func (p *Planner) Claim(patterns ...string) {
+	p.claims = append(p.claims, patterns...)
+}
+
+// Note tells the user what became of subject.
+func (p *Planner) Note(kind NoteKind, subject, format string, args ...any) {
+	p.plan.Notes = append(p.plan.Notes, Note{Kind: kind, Handler: p.handler, Subject: subject, Detail: fmt.Sprintf(format, args...)})
+}
+
+// Refuse returns the error of a configuration that cannot be carried over.
+// next says what to do about it; "" when there is nothing better than the
+// reason itself. Foreign text in reason belongs into %q.
+func (p *Planner) Refuse(subject, reason, next string) error {
+	return &Refusal{Handler: p.handler, Subject: subject, Reason: reason, Next: next}
+}
+
+// AddKernelArg adds an argument to the new system's kernel command line.
+func (p *Planner) AddKernelArg(arg string) {
+	if !slices.Contains(p.args, arg) {
+		p.args = append(p.args, arg)
+	}
+}
+
+// Release tells what system a tree is, by its os-release (or
+// centos-release and redhat-release, on systems older than os-release).
+func (p *Planner) Release(t Tree) Release { return ReadRelease(t) }
+
+func (p *Planner) add(op *Op) error {
+	p.ops[op.Path] = op
+	return nil
+}
