@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +18,7 @@ type createFlags struct {
 	kernelArgs   string
 	keyrings     string
 	keys         []string
-	frameSize    frameSizeFlag
+	frameSize    sizeFlag
 	out          string
 }
 
@@ -102,25 +100,4 @@ func (f *createFlags) load() (err error) {
 	}
 	f.Keys, err = readPrivateKeys(f.keys)
 	return err
-}
-
-// frameSizeFlag is a size such as 64KiB, 4MiB or 4194304.
-type frameSizeFlag int64
-
-func (s *frameSizeFlag) Type() string   { return "SIZE" }
-func (s *frameSizeFlag) String() string { return strconv.FormatInt(int64(*s), 10) }
-
-func (s *frameSizeFlag) Set(text string) error {
-	digits, unit := text, int64(1)
-	if d, ok := strings.CutSuffix(text, "KiB"); ok {
-		digits, unit = d, 1<<10
-	} else if d, ok := strings.CutSuffix(text, "MiB"); ok {
-		digits, unit = d, 1<<20
-	}
-	n, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || n <= 0 || n > bundle.MaxFrameSize/unit {
-		return fmt.Errorf("must be a size from 16KiB to 16MiB")
-	}
-	*s = frameSizeFlag(n * unit)
-	return nil
 }

@@ -37,7 +37,11 @@ func (a *app) printStatus(s update.Status, u *update.Updater) {
 	if !s.Committed {
 		committed = "NOT committed"
 	}
-	a.ui.Printf("product   %s\nbooted    slot %s, %s\nphase     %s: %s\nnext boot slot %s\n", s.Product, s.Booted, committed, s.Phase, phaseWords[s.Phase], s.Next)
+	booted, words := "booted   ", phaseWords[s.Phase]
+	if a.disk != "" { // nothing runs from it
+		booted, words = "boots    ", imageWords[s.Phase]
+	}
+	a.ui.Printf("product   %s\n%s slot %s, %s\nphase     %s: %s\nnext boot slot %s\n", s.Product, booted, s.Booted, committed, s.Phase, words, s.Next)
 	loader := "ours"
 	if !s.Bootloader.Ours {
 		loader = "NOT ours: no update is accepted (see: abupdate doctor)"
@@ -69,6 +73,16 @@ var phaseWords = map[string]string{
 	"armed":       "the next boot is a trial of the other slot",
 	"trial":       "this boot is a trial; the health check decides",
 	"last-resort": "booted although nothing was known to be good; adopt it with: abupdate commit",
+}
+
+// imageWords explain the phases of a disk image.
+var imageWords = map[string]string{
+	"idle":        "nothing under way",
+	"writing":     "an apply was interrupted; run it again to finish it",
+	"written":     "an update was written, and nothing boots it yet: apply it again",
+	"armed":       "the next boot is a trial of the other slot",
+	"trial":       "the next boot is a trial",
+	"last-resort": "nothing is known to be good; one of the systems boots all the same",
 }
 
 // drawDisk prints the partitions in their order, each with a bar as long as

@@ -33,7 +33,7 @@ func size(dst *int64, least int64) value {
 			n = v
 		case string:
 			var err error
-			if n, err = parseSize(v); err != nil {
+			if n, err = ParseSize(v); err != nil {
 				return err
 			}
 		default:
@@ -47,7 +47,9 @@ func size(dst *int64, least int64) value {
 	}
 }
 
-func parseSize(s string) (int64, error) {
+// ParseSize reads a number of bytes: 500000, 500kB, 2MiB, 4GiB. The short
+// forms K, M and G are powers of 1024. The command line reads sizes by it too.
+func ParseSize(s string) (int64, error) {
 	digits, factor := s, int64(1)
 	for _, u := range sizeUnits {
 		if rest, ok := strings.CutSuffix(s, u.suffix); ok {
