@@ -234,8 +234,13 @@ func mustPayload(t testing.TB, list []entry) []byte {
 
 func TestAttack_HugeCounts(t *testing.T) {
 	for _, c := range []struct{ field, value string }{
-		{"size", "1099511627776"}, {"size", "9007199254740991"}, {"compressedSize", "9007199254740991"},
-		{"blocksSize", "9007199254740991"}, {"frameSize", "67108864"}, {"frameSize", "0"}, {"size", "0"},
+		{"size", "1099511627776"},
+		{"size", "9007199254740991"},
+		{"compressedSize", "9007199254740991"},
+		{"blocksSize", "9007199254740991"},
+		{"frameSize", "67108864"},
+		{"frameSize", "0"},
+		{"size", "0"},
 	} {
 		attack(t, ErrFormat, func(f *fixture, list []entry) []entry {
 			payload := mustPayload(t, list)

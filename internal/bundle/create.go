@@ -150,7 +150,7 @@ func (o *CreateOptions) manifest() *Manifest {
 func (o *CreateOptions) warnOfKeys() error {
 	chain, err := checkChain(o.Keyrings)
 	if err != nil {
-		return fmt.Errorf("the keyring chain is not complete: %w", err)
+		return err
 	}
 	if len(chain) == 0 || len(o.Keys) == 0 {
 		return nil

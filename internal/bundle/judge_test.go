@@ -99,22 +99,26 @@ type opensslKey struct {
 
 var opensslKeys = []opensslKey{
 	{
-		"ed25519", []string{"genpkey", "-algorithm", "ed25519"},
+		"ed25519",
+		[]string{"genpkey", "-algorithm", "ed25519"},
 		[]string{"pkeyutl", "-sign", "-rawin", "-inkey", "key.pem", "-in", "pae", "-out", "sig"},
 		[]string{"pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "pub.pem", "-in", "pae", "-sigfile", "sig"},
 	},
 	{
-		"p256", []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},
+		"p256",
+		[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},
 		[]string{"pkeyutl", "-sign", "-rawin", "-digest", "sha256", "-inkey", "key.pem", "-in", "pae", "-out", "sig"},
 		[]string{"dgst", "-sha256", "-verify", "pub.pem", "-signature", "sig", "pae"},
 	},
 	{
-		"p384", []string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"},
+		"p384",
+		[]string{"genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"},
 		[]string{"dgst", "-sha384", "-sign", "key.pem", "-out", "sig", "pae"},
 		[]string{"dgst", "-sha384", "-verify", "pub.pem", "-signature", "sig", "pae"},
 	},
 	{
-		"rsa3072", []string{"genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"},
+		"rsa3072",
+		[]string{"genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"},
 		[]string{"dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sign", "key.pem", "-out", "sig", "pae"},
 		[]string{"dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-verify", "pub.pem", "-signature", "sig", "pae"},
 	},

@@ -24,7 +24,7 @@ func ordered[In, Out any](ctx context.Context, workers int, produce func() (In, 
 		defer close(queue)
 		for {
 			in, err := produce()
-			if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
+			if err == io.EOF { // a wrapped one is a failure
 				return nil
 			}
 			if err != nil {

@@ -19,6 +19,15 @@ func (r *refusal) Unwrap() []error { return []error{r.kind, r.cause} }
 // Hint says what to do next.
 func (r *refusal) Hint() string { return r.next }
 
+// advised gives an error another hint, for a reader other than a device.
+type advised struct {
+	error
+	next string
+}
+
+func (a *advised) Unwrap() error { return a.error }
+func (a *advised) Hint() string  { return a.next }
+
 const (
 	nextFetchAgain = "fetch the bundle again; if the same happens, it was built or stored wrongly"
 	nextTampered   = "do not install it; fetch it again from the vendor, and if the same happens ask the vendor"
@@ -51,7 +60,7 @@ func incompatibleErrorf(format string, args ...any) error {
 // that failed) keeps its own kind. It compares and does not unwrap: a source
 // may wrap io.ErrUnexpectedEOF for a connection that broke.
 func readError(what string, err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // see above
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return formatErrorf("reading %s: the bundle ends here: it was cut short", what)
 	}
 	return fmt.Errorf("reading %s: %w", what, err)

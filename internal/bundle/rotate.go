@@ -125,7 +125,8 @@ func checkChain(keyrings []byte) ([]link, error) {
 	var before *Keyring
 	for _, l := range chain {
 		if err := l.verify(before); err != nil {
-			return nil, fmt.Errorf("keyring version %d: %w", l.keyring.Version, err)
+			err = fmt.Errorf("%s: the step to keyring version %d: %w", KeyringsName, l.keyring.Version, err)
+			return nil, &advised{err, "complete it with abupdate keyring sign"}
 		}
 		before = l.keyring
 	}

@@ -135,7 +135,7 @@ func (t *tarReader) end() error {
 	if n > 0 {
 		return formatErrorf("reading the end of the tar: more data follows")
 	}
-	if err == io.EOF { //nolint:errorlint // a wrapped one is a failure
+	if err == io.EOF { // a wrapped one is a failure
 		return nil
 	}
 	return fmt.Errorf("reading the end of the tar: %w", err)

@@ -44,7 +44,7 @@ func (r *Reader) whole(ctx context.Context, progress func(done, total int64), op
 	}
 	for {
 		ir, err := r.Next()
-		if err == io.EOF { //nolint:errorlint // Next returns it bare
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
