@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/abupdate/abupdate/images/tiny"
@@ -26,17 +28,19 @@ type device struct {
 	fw      vm.Firmware
 	disk    string
 	layout  bootctl.Layout
-	parts   map[int]int64 // start of each partition, in bytes
+	parts   map[int]int64  // start of each partition, in bytes
+	uuids   map[int]string // PARTUUID of each partition
 	machine *vm.Machine
 	shadow  *shadow
 	files   map[bootctl.System]bootmodel.Files
+	server  *httptest.Server // of bundles
 }
 
 // newDevice copies a disk. The machine is off.
 func newDevice(t *testing.T, fw vm.Firmware, base string) *device {
 	t.Helper()
 	d := &device{
-		t: t, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64),
+		t: t, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64), uuids: make(map[int]string),
 		files: map[bootctl.System]bootmodel.Files{bootctl.SystemA: bootmodel.Loadable, bootctl.SystemB: bootmodel.Loadable},
 	}
 	d.must(vm.CopyDisk(d.disk, base))
@@ -47,7 +51,7 @@ func newDevice(t *testing.T, fw vm.Firmware, base string) *device {
 			return err
 		}
 		for _, p := range table.Parts {
-			d.parts[p.Number] = p.Start
+			d.parts[p.Number], d.uuids[p.Number] = p.Start, p.PartUUID
 		}
 		return nil
 	})
@@ -148,6 +152,21 @@ func (d *device) powerOn(disk vm.Disk, args ...string) {
 	// A prompt waits for a key that nobody presses.
 	m.Console.Never(`grub> |grub rescue>|Press any key|Enter username`)
 	d.machine = m
+}
+
+// directBoot makes QEMU load a slot's kernel by itself: a boot loader that is
+// not ours, with some words on the command line.
+func (d *device) directBoot(sys bootctl.System, words string) []string {
+	d.t.Helper()
+	dir := d.t.TempDir()
+	kernel, initrd := filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initramfs")
+	d.must(os.WriteFile(kernel, d.read(sys, vmlinuz), 0o600))
+	d.must(os.WriteFile(initrd, d.read(sys, initramfs), 0o600))
+	if strings.Contains(words, "%d") {
+		words = fmt.Sprintf(words, d.layout.State.Off/blockdev.SectorSize)
+	}
+	cmdline := fmt.Sprintf("root=PARTUUID=%s panic=10 %s %s", d.uuids[d.slotPart(sys)], words, tiny.KernelArgs)
+	return []string{"-kernel", kernel, "-initrd", initrd, "-append", cmdline}
 }
 
 // model is what the model has to go by.
