@@ -15,7 +15,8 @@ import (
 // BootImage is the boot loader of a disk: the content of a bundle's "boot"
 // image. It is the same for all disks; Loader code patches addresses in.
 type BootImage struct {
-	// GrubVersion is for people.
+	// GrubVersion is as the package names it. Devices judge by it which file
+	// systems their GRUB reads.
 	GrubVersion string
 	// Commands is bootctl.CommandsLinux or bootctl.CommandsEL7.
 	Commands string

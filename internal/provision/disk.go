@@ -45,6 +45,11 @@ func (d *disk) make(ctx context.Context) (*Created, error) {
 			return nil, err
 		}
 	}
+	if im, _ := d.bundle.Manifest().Image(rootImage); im.Filesystem != "" {
+		if err := bootctl.CanRead(boot.GrubVersion, im.Filesystem, im.FilesystemFeatures); err != nil {
+			return nil, fmt.Errorf("%w: %w", bundle.ErrIncompatible, err)
+		}
+	}
 	created := &Created{
 		Product: d.bundle.Manifest().Product, Version: d.bundle.Manifest().Version,
 		Table: d.plan.table, GrubVersion: boot.GrubVersion,
@@ -52,7 +57,7 @@ func (d *disk) make(ctx context.Context) (*Created, error) {
 	if err := d.installLoader(boot, created); err != nil {
 		return nil, err
 	}
-	return created, d.makeBoot(boot.Commands)
+	return created, d.makeBoot(boot)
 }
 
 // installLoader puts GRUB where the firmware looks for it.
@@ -93,8 +98,8 @@ func (d *disk) part(p partition.Part) (blockdev.Device, error) {
 }
 
 // makeBoot makes abboot, the boot state and the records.
-func (d *disk) makeBoot(commands string) error {
-	layout, err := d.makeFilesystem(commands)
+func (d *disk) makeBoot(boot *BootImage) error {
+	layout, err := d.makeFilesystem(boot.Commands)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (d *disk) makeBoot(commands string) error {
 	if err != nil {
 		return err
 	}
-	if err := d.writeRecords(store); err != nil {
+	if err := d.writeRecords(store, boot.GrubVersion); err != nil {
 		return err
 	}
 	// COMMIT POINT of the disk: with its args block slot a is one to boot.
@@ -166,9 +171,9 @@ func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // writeRecords gives the device its identity, its trust, and the record of
 // slot a.
-func (d *disk) writeRecords(store *bootctl.Store) error {
+func (d *disk) writeRecords(store *bootctl.Store, grub string) error {
 	m := d.bundle.Manifest()
-	device, err := update.DeviceRecord{Product: m.Product, Compatible: d.o.Compatible}.Encode()
+	device, err := update.DeviceRecord{Product: m.Product, Compatible: d.o.Compatible, GrubVersion: grub}.Encode()
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+	"github.com/klauspost/cpuid/v2"
 
+	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 )
 
@@ -34,6 +36,9 @@ func (u *Updater) admitDevice(m *bundle.Manifest) error {
 	}
 	if !slices.Contains(m.Compatible, dev.Compatible) {
 		return fmt.Errorf("%w: the bundle is for %s, this device is %q", bundle.ErrIncompatible, strings.Join(m.Compatible, ", "), dev.Compatible)
+	}
+	if have := cpuid.CPU.X64Level(); u.dev.Live && m.CPULevel > have {
+		return fmt.Errorf("%w: the image needs a CPU of level x86-64-v%d, this one has v%d", bundle.ErrIncompatible, m.CPULevel, have)
 	}
 	if m.MinimumAgent != "" {
 		want, err := semver.StrictNewVersion(m.MinimumAgent)
@@ -100,6 +105,13 @@ func (u *Updater) admitImage(m *bundle.Manifest) error {
 	im, ok := rootOf(m)
 	if !ok {
 		return fmt.Errorf("%w: the bundle has no image %q", bundle.ErrIncompatible, rootImage)
+	}
+	// A file system that the packer did not recognise is left to the trial.
+	if im.Filesystem != "" {
+		if err := bootctl.CanRead(u.trust.Device.GrubVersion, im.Filesystem, im.FilesystemFeatures); err != nil {
+			return withHint(fmt.Errorf("%w: %w", bundle.ErrIncompatible, err),
+				"ask the vendor for an image whose file system has only features that this device's boot loader knows")
+		}
 	}
 	p, err := u.dev.partitionOf(u.facts.Target())
 	if err != nil {

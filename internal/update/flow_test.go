@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -124,16 +125,17 @@ func TestRefusals(t *testing.T) {
 		o    ApplyOptions
 		want error
 	}{
-		"older version":           {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "0.9.0" }), ApplyOptions{}, ErrDowngrade},
-		"older by semver":         {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "1.0.0-rc.10" }), ApplyOptions{}, ErrDowngrade},
-		"the running version":     {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "1.0.0" }), ApplyOptions{}, ErrNothing},
-		"same version, new bytes": {v.bundleFile(t, content("x", 2*mib), func(o *bundle.CreateOptions) { o.Version = "1.0.0" }), ApplyOptions{}, bundle.ErrIncompatible},
-		"wrong product":           {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Product = "toaster" }), ApplyOptions{}, bundle.ErrIncompatible},
-		"wrong device":            {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Compatible = []string{"gw-arm"} }), ApplyOptions{}, bundle.ErrIncompatible},
-		"newer agent needed":      {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.MinimumAgent = "9.0.0" }), ApplyOptions{}, bundle.ErrIncompatible},
-		"too large":               {v.bundleFile(t, content("2", 5*mib), nil), ApplyOptions{}, ErrNoFit},
-		"another vendor":          {other.bundleFile(t, v1, nil), ApplyOptions{}, bundle.ErrSignature},
-		"dry run":                 {v.bundleFile(t, content("2", 2*mib), nil), ApplyOptions{DryRun: true}, nil},
+		"older version":                       {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "0.9.0" }), ApplyOptions{}, ErrDowngrade},
+		"older by semver":                     {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "1.0.0-rc.10" }), ApplyOptions{}, ErrDowngrade},
+		"the running version":                 {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Version = "1.0.0" }), ApplyOptions{}, ErrNothing},
+		"same version, new bytes":             {v.bundleFile(t, content("x", 2*mib), func(o *bundle.CreateOptions) { o.Version = "1.0.0" }), ApplyOptions{}, bundle.ErrIncompatible},
+		"wrong product":                       {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Product = "toaster" }), ApplyOptions{}, bundle.ErrIncompatible},
+		"wrong device":                        {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.Compatible = []string{"gw-arm"} }), ApplyOptions{}, bundle.ErrIncompatible},
+		"newer agent needed":                  {v.bundleFile(t, v1, func(o *bundle.CreateOptions) { o.MinimumAgent = "9.0.0" }), ApplyOptions{}, bundle.ErrIncompatible},
+		"too large":                           {v.bundleFile(t, content("2", 5*mib), nil), ApplyOptions{}, ErrNoFit},
+		"a file system that GRUB cannot read": {v.bundleFile(t, extImage(0x2000), nil), ApplyOptions{}, bundle.ErrIncompatible},
+		"another vendor":                      {other.bundleFile(t, v1, nil), ApplyOptions{}, bundle.ErrSignature},
+		"dry run":                             {v.bundleFile(t, content("2", 2*mib), nil), ApplyOptions{DryRun: true}, nil},
 	}
 	for name, r := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -148,6 +150,14 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// extImage is an image that says it is ext4 with an incompatible feature.
+func extImage(feature uint32) []byte {
+	b := content("ext", 2*mib)
+	binary.LittleEndian.PutUint16(b[1024+0x38:], 0xEF53)
+	binary.LittleEndian.PutUint32(b[1024+0x60:], feature)
+	return b
 }
 
 // TestEpochRatchet: the epoch of a committed system locks older ones out, and

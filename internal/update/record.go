@@ -121,6 +121,9 @@ type DeviceRecord struct {
 	Format     int    `json:"format"` // 1
 	Product    string `json:"product"`
 	Compatible string `json:"compatible"`
+	// GrubVersion is the installed GRUB, which no update replaces: it must be
+	// able to read the file system of a new image.
+	GrubVersion string `json:"grubVersion,omitempty"`
 }
 
 // Encode returns the record as it is stored.
