@@ -121,3 +121,23 @@ func TestVectorBlocks(t *testing.T) {
 		t.Errorf("got %x; want %s", got, want)
 	}
 }
+
+// The page that others implement the format from shows these vectors.
+func TestVectorsAreInTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/bundle-format.md")
+	must(t, err)
+	u, err := Inspect(NewStream(bytes.NewReader(vector(t, "tiny.abu"))))
+	must(t, err)
+	shown := []string{string(u.Manifest.Marshal()), digest(u.PAE).String(), digest(vectorImage()).String()}
+	for _, name := range []string{"K1.json", "K2.json", "tiny.abu"} {
+		shown = append(shown, digest(vector(t, name)).String())
+	}
+	for n := byte(1); n <= 3; n++ {
+		shown = append(shown, vectorKey(t, n).Public().ID)
+	}
+	for _, text := range shown {
+		if !bytes.Contains(page, []byte(text)) {
+			t.Errorf("docs/bundle-format.md does not show %s", text)
+		}
+	}
+}
