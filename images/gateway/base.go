@@ -28,6 +28,7 @@ var mmdebstrapArgs = []string{
 	"--dpkgopt=path-include=/usr/share/doc/*/copyright",
 	`--aptopt=Acquire::Languages "none"`,
 	`--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*`,
+	`--customize-hook=rm -rf "$1"/usr/share/perl "$1"/usr/lib/x86_64-linux-gnu/perl "$1"/usr/lib/x86_64-linux-gnu/gconv "$1"/usr/lib/udev/hwdb*`,
 }
 
 // installBase returns a directory with the packages installed. It is kept

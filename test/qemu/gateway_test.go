@@ -50,9 +50,9 @@ var gatewayReleases = []struct {
 	}},
 }
 
-// gatewayConfig shortens the waits of the health gate.
-const gatewayConfig = `[health]
-deadline = "90s"
+// gatewayConfig shortens the time that an unhealthy system gets.
+const gatewayConfig = `[trial]
+deadline = "30s"
 `
 
 // gatewayRig is the vendor's side of the realistic appliance, and one machine.
@@ -138,7 +138,7 @@ func (r *gatewayRig) start(version string) {
 	r.t.Helper()
 	r.bundle(version)
 	r.abupdate("image", "create", "--bundle", version+".abu", "--keyring", "keyring.json", "--compatible", "example-gateway",
-		"--firmware", "bios", "--size", "2GiB", "--slot-size", "704MiB", "--out", "gateway.img")
+		"--firmware", "bios", "--size", "1200MiB", "--slot-size", "400MiB", "--out", "gateway.img")
 	m, err := vm.Start(r.t.Context(), vm.Config{
 		Firmware: vm.BIOS, Disks: []vm.Disk{{Path: filepath.Join(r.dir, "gateway.img")}},
 		Forward: []int{22}, LogDir: logDir(r.t),
