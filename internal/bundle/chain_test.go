@@ -249,3 +249,31 @@ func TestKeyringEdits(t *testing.T) {
 		t.Error("a threshold of 0")
 	}
 }
+
+// A stranger can put other steps in front of the keyring that a device has
+// already: the steps prove nothing to it, and change nothing. What was
+// accepted once stays acceptable as the device's keyring advances.
+func TestAttack_ForgedPast(t *testing.T) {
+	r := newRotations(t)
+	thief := newKey(t)
+	fake := r.rings[0].Successor()
+	must(t, fake.Add(thief.Public()))
+	e := &envelope{PayloadType: KeyringType, Payload: fake.Marshal()}
+	must(t, e.sign(thief))
+	forged := marshalChain([]link{{e, fake}})
+	if _, err := VerifyKeyrings(forged, r.rings[0]); !errors.Is(err, ErrSignature) {
+		t.Errorf("keyring 1: %v", err)
+	}
+	if _, err := VerifyKeyrings(forged, r.rings[1]); !errors.Is(err, ErrSignature) {
+		t.Errorf("keyring 2: %v", err)
+	}
+	for _, ring := range r.rings[2:] {
+		k, err := VerifyKeyrings(forged, ring)
+		if err != nil || k != ring {
+			t.Errorf("keyring %d: %v", ring.Version, err)
+		}
+		// And the thief's key is worth nothing.
+		f := newFixture(t, func(o *CreateOptions) { o.Keyrings, o.Keys = forged, []*PrivateKey{thief} })
+		refused(t, f.bytes(t), ring, ErrSignature)
+	}
+}

@@ -48,7 +48,9 @@ func (r *Reader) Envelope() []byte { return r.envelope }
 // Keyring returns the newest keyring that the device may trust from now on.
 func (r *Reader) Keyring() *Keyring { return r.keyring }
 
-// Keyrings returns the verified bytes of keyrings.json.
+// Keyrings returns the verified bytes of keyrings.json. They lead to Keyring
+// from the keyring that Open was given, and from later ones. From an earlier
+// one they need not: steps before the given keyring prove nothing.
 func (r *Reader) Keyrings() []byte { return r.keyrings }
 
 // Next passes over what is left of the current image, reads the indexes of
