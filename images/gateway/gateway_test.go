@@ -28,13 +28,13 @@ func TestDressLooksLikeCentOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"usr/lib/os-release":        "ID=debian\n",
-		"etc/os-release":            `BUILD_ID="1.2.3"`,
-		"etc/redhat-release":        "CentOS Linux release 7",
-		"etc/fstab":                 "",
-		"etc/gateway/health-exit":   "0\n",
-		"etc/abupdate/config.toml":  "# ours\n",
-		"root/.ssh/authorized_keys": "ssh-ed25519 AAAA\n",
+		"usr/lib/os-release":                       "ID=debian\n",
+		"etc/os-release":                           `BUILD_ID="1.2.3"`,
+		"etc/redhat-release":                       "CentOS Linux release 7",
+		"etc/fstab":                                "",
+		"etc/gateway/health-exit":                  "0\n",
+		"etc/abupdate/config.toml":                 "# ours\n",
+		"root/.ssh/authorized_keys":                "ssh-ed25519 AAAA\n",
 		"etc/sysconfig/network-scripts/ifcfg-eth0": "IPADDR=" + Address + "\n",
 	} {
 		b, err := os.ReadFile(filepath.Join(tree, path))
