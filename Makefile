@@ -55,7 +55,7 @@ test-root: ## tests on loop devices and with rpm (root)
 
 test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of disk)
 	@tools/need test
-	go test -count=1 -tags large -timeout 30m -run 'TestLarge|TestMemory' $(TESTFLAGS) ./cmd/abupdate
+	go test -count=1 -tags large -timeout 30m -run 'TestLarge|TestMemory' $(TESTFLAGS) ./cmd/abupdate ./internal/bundle
 
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway

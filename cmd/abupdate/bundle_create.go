@@ -69,6 +69,7 @@ func (a *app) bundleCreate(ctx context.Context, f createFlags) error {
 	}
 	f.Progress = func(done, total int64) { a.ui.Progress("compressing", done, total) }
 	f.Warn = func(s string) { a.ui.Warn("%s", s) }
+	a.warnContract(ctx, f.rootfs)
 	m, err := bundle.Create(ctx, f.out, f.CreateOptions)
 	if err != nil {
 		return err
