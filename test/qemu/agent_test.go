@@ -57,6 +57,14 @@ func (d *device) up() {
 	d.must(d.machine.Control.Ready(ctx))
 }
 
+// settled waits until the health check of a boot that is no trial has ended: a
+// moment in which it holds the lock, and other commands would end with 21.
+func (d *device) settled() {
+	d.t.Helper()
+	d.up()
+	d.says("nothing to decide")
+}
+
 // abupdate runs the agent in the guest and checks its exit code.
 func (d *device) abupdate(code int, args string) string {
 	d.t.Helper()

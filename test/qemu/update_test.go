@@ -21,7 +21,7 @@ func TestUpdateTrialCommitRollback(t *testing.T) {
 		url := d.release("2.0.0", tiny.Healthy)
 		d.powerOn(vm.Disk{})
 		d.boots(bootctl.SystemA, bootctl.WhyGood)
-		d.up()
+		d.settled()
 		d.abupdate(0, "apply "+url)
 		d.expect(bootctl.State{Primary: slot.A, A: good, B: bad})
 		d.abupdate(3, "apply "+d.release("1.0.0", tiny.Healthy)) // it is running
@@ -36,8 +36,7 @@ func TestUpdateTrialCommitRollback(t *testing.T) {
 		d.look()
 		d.reset()
 		d.boots(bootctl.SystemB, bootctl.WhyGood)
-		d.up()
-		d.says("nothing to decide") // the health check holds the lock until then
+		d.settled()
 
 		d.leave("rollback --reboot")
 		d.trial(bootctl.SystemA, bootctl.State{Primary: slot.A, A: tries(3), B: good})
@@ -121,7 +120,7 @@ func TestPanickingUpdateFallsBack(t *testing.T) {
 		url := d.release("3.0.0", tiny.Panics)
 		d.powerOn(vm.Disk{})
 		d.boots(bootctl.SystemA, bootctl.WhyGood)
-		d.up()
+		d.settled()
 		d.abupdate(0, "apply "+url+" --reboot")
 		d.says("reboot: Restarting system|The next boot is a trial")
 		d.look()
@@ -146,7 +145,7 @@ func TestUnhealthyUpdateGoesBackAtOnce(t *testing.T) {
 		url := d.release("4.0.0", tiny.Unhealthy)
 		d.powerOn(vm.Disk{})
 		d.boots(bootctl.SystemA, bootctl.WhyGood)
-		d.up()
+		d.settled()
 		d.abupdate(0, "apply "+url)
 		d.leave("reboot")
 		d.trial(bootctl.SystemB, bootctl.State{Primary: slot.B, A: good, B: tries(3)})
@@ -188,10 +187,10 @@ func TestBrokenBootStateIsRepairedAndUpdatesGoOn(t *testing.T) {
 // change nothing. It notices before its first write.
 func TestForeignLoaderIsNoticed(t *testing.T) {
 	for name, words := range map[string]string{
-		"no words of ours":  "",
-		"another sequence":  "ab.slot=a ab.why=good ab.seq=0000000777 ab.state=%d",
-		"another slot":      "ab.slot=b ab.why=good ab.seq=0000000001 ab.state=%d",
-		"grub's own rescue": "ab.why=core",
+		"no words of ours": "",
+		"another sequence": "ab.slot=a ab.why=good ab.seq=0000000777 ab.state=%d",
+		"another slot":     "ab.slot=b ab.why=good ab.seq=0000000001 ab.state=%d",
+		"core":             "ab.why=core",
 	} {
 		t.Run(name, func(t *testing.T) {
 			parallel(t, func(t *testing.T, fw vm.Firmware) {

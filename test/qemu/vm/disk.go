@@ -48,7 +48,8 @@ func (d Disk) arguments(i int) ([]string, error) {
 	}
 	return []string{
 		"-blockdev", string(arg),
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d,write-cache=on", name, i),
+		// Boot index 0 is taken when QEMU loads a kernel by itself.
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d,write-cache=on", name, i+1),
 	}, nil
 }
 

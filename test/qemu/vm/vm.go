@@ -64,7 +64,7 @@ func Start(ctx context.Context, c Config) (_ *Machine, err error) {
 	defer func() {
 		if err != nil {
 			m.Close()
-			err = fmt.Errorf("starting a virtual machine: %w", err)
+			err = fmt.Errorf("starting a virtual machine: %w%s", err, qemuWords(c.LogDir))
 		}
 	}()
 	if err := os.MkdirAll(c.LogDir, 0o755); err != nil {
@@ -88,7 +88,7 @@ func Start(ctx context.Context, c Config) (_ *Machine, err error) {
 	var conns [3]net.Conn
 	for i, l := range listeners {
 		if conns[i], err = m.accept(l); err != nil {
-			return m, errors.Join(err, m.qemuMessage(c.LogDir))
+			return m, err
 		}
 	}
 	if m.Console, err = newConsole(conns[0], filepath.Join(c.LogDir, "serial0.log")); err != nil {
@@ -157,13 +157,18 @@ func (m *Machine) accept(l net.Listener) (net.Conn, error) {
 	}
 }
 
-// qemuMessage returns what QEMU wrote, for the error of a failed start.
-func (m *Machine) qemuMessage(logDir string) error {
+// qemuWords returns what QEMU wrote after its command line, for the error of a
+// failed start.
+func qemuWords(logDir string) string {
 	text, err := os.ReadFile(filepath.Join(logDir, "qemu.log"))
 	if err != nil {
-		return err
+		return ""
 	}
-	return errors.New(strings.TrimSpace(string(text)))
+	_, words, _ := strings.Cut(string(text), "\n")
+	if words = strings.TrimSpace(words); words != "" {
+		words = "\n" + words
+	}
+	return words
 }
 
 // Reset pushes the reset button: no shutdown, no flush.
