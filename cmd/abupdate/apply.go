@@ -77,8 +77,10 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 		}
 	}
 	applied, err := u.Apply(ctx, src, f.ApplyOptions)
-	r := result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none",
-		BytesWritten: applied.BytesWritten, BytesFetched: src.Fetched(), BytesReused: applied.BytesReused}
+	r := result{
+		Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none",
+		BytesWritten: applied.BytesWritten, BytesFetched: src.Fetched(), BytesReused: applied.BytesReused,
+	}
 	a.ui.outcome = r
 	if errors.Is(err, bundle.ErrSignature) || errors.Is(err, bundle.ErrFormat) {
 		discardDownload(cfg) // or the next try would take the bad file again

@@ -73,8 +73,10 @@ detail, hint.`,
 func bootFindings(u *update.Updater, s update.Status) []finding {
 	var found []finding
 	if why := u.Foreign(); why != "" {
-		found = append(found, finding{"boot loader", findingProblem, "another one is in charge: " + why,
-			"make the firmware boot the loader that abupdate installed; no update is accepted before that"})
+		found = append(found, finding{
+			"boot loader", findingProblem, "another one is in charge: " + why,
+			"make the firmware boot the loader that abupdate installed; no update is accepted before that",
+		})
 	} else {
 		found = append(found, finding{"boot loader", findingOK, "ours (" + s.Bootloader.Firmware + "), and it reads our boot state", ""})
 	}
@@ -123,6 +125,8 @@ func watchdogFinding() finding {
 	if b, err := os.ReadFile("/sys/class/watchdog/watchdog0/identity"); err == nil {
 		return finding{"watchdog", findingOK, strings.TrimSpace(string(b)), ""}
 	}
-	return finding{"watchdog", findingWarning, "there is none: a trial that hangs waits for somebody to reset the machine",
-		"add a watchdog device to the machine (QEMU and libvirt: i6300esb; VMware: a virtual watchdog timer)"}
+	return finding{
+		"watchdog", findingWarning, "there is none: a trial that hangs waits for somebody to reset the machine",
+		"add a watchdog device to the machine (QEMU and libvirt: i6300esb; VMware: a virtual watchdog timer)",
+	}
 }

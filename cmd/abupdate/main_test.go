@@ -91,8 +91,10 @@ var makeFactory = sync.OnceValues(func() (*factory, error) {
 		{"bundle", "boot-image", "--grub-dir", "/usr/lib/grub", "--firmware", "both", "--out", f.boot},
 		append(f.create(f.v1), "--version", "1.0.0"),
 		append(f.create(f.v2), "--version", "2.0.0"),
-		{"image", "create", "--bundle", f.v1, "--keyring", f.keyring, "--compatible", "gw-x86", "--firmware", "bios",
-			"--size", "320MiB", "--slot-size", "16MiB", "--out", f.disk},
+		{
+			"image", "create", "--bundle", f.v1, "--keyring", f.keyring, "--compatible", "gw-x86", "--firmware", "bios",
+			"--size", "320MiB", "--slot-size", "16MiB", "--out", f.disk,
+		},
 	}
 	for _, args := range steps {
 		if o := abupdate(args...); o.code != codeDone {
@@ -104,8 +106,10 @@ var makeFactory = sync.OnceValues(func() (*factory, error) {
 
 // create is the command that builds a bundle, but for its version.
 func (f *factory) create(out string) []string {
-	return []string{"bundle", "create", "--rootfs", f.rootfs, "--boot", f.boot, "--product", "gw", "--compatible", "gw-x86",
-		"--key", f.key, "--level", "1", "--frame-size", "512KiB", "--out", out}
+	return []string{
+		"bundle", "create", "--rootfs", f.rootfs, "--boot", f.boot, "--product", "gw", "--compatible", "gw-x86",
+		"--key", f.key, "--level", "1", "--frame-size", "512KiB", "--out", out,
+	}
 }
 
 func getFactory(tb testing.TB) *factory {

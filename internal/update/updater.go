@@ -188,8 +188,10 @@ func (u *Updater) settle() error {
 		return nil
 	}
 	target := f.Slot(f.Target())
-	r := Result{Action: ActionFallback, Slot: f.Target().String(), Code: codeHealth,
-		Message: fmt.Sprintf("slot %v did not hold; slot %v runs again", f.Target(), f.Running)}
+	r := Result{
+		Action: ActionFallback, Slot: f.Target().String(), Code: codeHealth,
+		Message: fmt.Sprintf("slot %v did not hold; slot %v runs again", f.Target(), f.Running),
+	}
 	if target.Record != nil {
 		r.Version = target.Manifest.Version
 		target.Record.State, target.Record.Committed = RecordFailed, false
