@@ -176,3 +176,45 @@ func TestDecideIsTotal(t *testing.T) {
 		}
 	}
 }
+
+// TestReset is the reset column of the state table: what an unplanned reset
+// boots in each state, by the same rules as grub.cfg.
+func TestReset(t *testing.T) {
+	rows := map[string]struct {
+		system bootctl.System
+		why    bootctl.Why
+	}{
+		"factory fresh":                     {bootctl.SystemA, bootctl.WhyGood},
+		"idle, other slot good":             {bootctl.SystemA, bootctl.WhyGood},
+		"idle, other slot failed":           {bootctl.SystemA, bootctl.WhyGood},
+		"fell back, not settled yet":        {bootctl.SystemA, bootctl.WhyGood},
+		"idle, update given up":             {bootctl.SystemA, bootctl.WhyGood},
+		"apply interrupted":                 {bootctl.SystemA, bootctl.WhyGood},
+		"written":                           {bootctl.SystemA, bootctl.WhyGood},
+		"written, cut between args and arm": {bootctl.SystemA, bootctl.WhyGood},
+		"armed":                             {bootctl.SystemB, bootctl.WhyTrial},
+		"armed by rollback":                 {bootctl.SystemB, bootctl.WhyTrial},
+		"trial":                             {bootctl.SystemA, bootctl.WhyTrial},
+		"trial, last try":                   {bootctl.SystemB, bootctl.WhyGood},
+		"trial without a way back":          {bootctl.SystemA, bootctl.WhyLastResort},
+		"last resort":                       {bootctl.SystemB, bootctl.WhyLastResort},
+		"last resort, other slot empty":     {bootctl.SystemA, bootctl.WhyLastResort},
+		"both copies were broken (static)":  {bootctl.SystemA, bootctl.WhyTrial},
+		"static, adopted since":             {bootctl.SystemA, bootctl.WhyGood},
+	}
+	for name, s := range situations {
+		t.Run(name, func(t *testing.T) {
+			want, ok := rows[name]
+			if !ok {
+				t.Fatal("no row for this situation")
+			}
+			valid := map[bootctl.System]bool{
+				bootctl.SystemA: s.facts.Slot(slot.A).ArgsValid,
+				bootctl.SystemB: s.facts.Slot(slot.B).ArgsValid,
+			}
+			if got := bootctl.Next(s.facts.Boot, valid); got.System != want.system || got.Why != want.why {
+				t.Errorf("a reset boots %v (%v), want %v (%v)", got.System, got.Why, want.system, want.why)
+			}
+		})
+	}
+}

@@ -42,7 +42,7 @@ func TestFaultUpdate(t *testing.T) {
 				t.Logf("%d operations failed in turn, sticky %v", n, sticky)
 				break
 			}
-			c := blockdevtest.Crash{Index: n, Policy: "fault", Disk: disk.Clone()}
+			c := blockdevtest.Crash{Index: n, Disk: disk.Clone()}
 			id, _ := booted(t, c, images)
 			if err == nil {
 				t.Fatalf("operation %d failed, and nothing was said", n)
