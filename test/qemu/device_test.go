@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/abupdate/abupdate/images/tiny"
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -29,6 +30,7 @@ type device struct {
 	disk    string
 	layout  bootctl.Layout
 	parts   map[int]int64  // start of each partition, in bytes
+	sizes   map[int]int64  // and its size
 	uuids   map[int]string // PARTUUID of each partition
 	machine *vm.Machine
 	shadow  *shadow
@@ -40,7 +42,7 @@ type device struct {
 func newDevice(t *testing.T, fw vm.Firmware, base string) *device {
 	t.Helper()
 	d := &device{
-		t: t, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64), uuids: make(map[int]string),
+		t: t, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64), sizes: make(map[int]int64), uuids: make(map[int]string),
 		files: map[bootctl.System]bootmodel.Files{bootctl.SystemA: bootmodel.Loadable, bootctl.SystemB: bootmodel.Loadable},
 	}
 	d.must(vm.CopyDisk(d.disk, base))
@@ -51,7 +53,7 @@ func newDevice(t *testing.T, fw vm.Firmware, base string) *device {
 			return err
 		}
 		for _, p := range table.Parts {
-			d.parts[p.Number], d.uuids[p.Number] = p.Start, p.PartUUID
+			d.parts[p.Number], d.sizes[p.Number], d.uuids[p.Number] = p.Start, p.Size, p.PartUUID
 		}
 		return nil
 	})
@@ -138,12 +140,22 @@ func (d *device) write(off int64, b []byte) {
 	d.look()
 }
 
-// powerOn starts the machine.
+// powerOn starts the machine when it is the test's turn.
 func (d *device) powerOn(disk vm.Disk, args ...string) {
 	d.t.Helper()
 	turn(d.t)
+	d.start(disk, args...)
+}
+
+// start starts the machine.
+func (d *device) start(disk vm.Disk, args ...string) {
+	d.t.Helper()
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(d.t.Context(), testTime)
-	d.t.Cleanup(cancel)
+	d.t.Cleanup(func() {
+		cancel()
+		d.t.Logf("took %.0f s", time.Since(begin).Seconds())
+	})
 	d.ctx = ctx
 	disk.Path = d.disk
 	m, err := vm.Start(ctx, vm.Config{Firmware: d.fw, Disks: []vm.Disk{disk}, LogDir: logDir(d.t), Args: args})

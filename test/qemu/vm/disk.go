@@ -38,6 +38,8 @@ func (d Disk) arguments(i int) ([]string, error) {
 		node = map[string]any{
 			"driver": "blklogwrites", "file": file,
 			"log": map[string]any{"driver": "file", "filename": d.WriteLog},
+			// The log tells its length at any time, so a test can note where it stands.
+			"log-super-update-interval": 1,
 		}
 	}
 	name := fmt.Sprintf("disk%d", i)
