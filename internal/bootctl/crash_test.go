@@ -241,52 +241,33 @@ func eachCampaign(t *testing.T, f func(t *testing.T, c campaign, base *blockdevt
 	}
 }
 
-// TestCrash cuts once.
+// TestCrash cuts at every operation of each campaign, and again at every
+// operation of the recovery from each cut, GRUB's own writes included.
 func TestCrash(t *testing.T) {
 	eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
-		points, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
-			return c.run(t, d)
-		}, func(cut blockdevtest.Crash) {
-			o, err := c.check(t, cut.Disk, cut.Done)
-			if err == nil && cut.Done && o.String() != c.acknowledged() {
-				err = fmt.Errorf("%v although acknowledged, want %s", o, c.acknowledged())
-			}
-			if err != nil {
-				t.Fatalf("%v: %v", cut, err)
-			}
-		})
-		must(t, err)
-		t.Logf("%d crash points", points)
+		blockdevtest.Campaign{
+			Base:    base,
+			Run:     func(d *blockdevtest.Disk) error { return c.run(t, d) },
+			Recover: func(d *blockdevtest.Disk) error { return c.recover(t, d) },
+			Check:   func(cut blockdevtest.Crash) error { return c.judge(t, cut) },
+		}.Test(t)
 	})
 }
 
-// TestCrashInRecovery cuts again, at every write of the recovery from each
-// cut, GRUB's own writes included.
-func TestCrashInRecovery(t *testing.T) {
-	eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
-		total := 0
-		_, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
-			return c.run(t, d)
-		}, func(first blockdevtest.Crash) {
-			points, err := blockdevtest.EachCrash(first.Disk, func(d *blockdevtest.Disk) error {
-				return c.recover(t, d)
-			}, func(second blockdevtest.Crash) {
-				o, err := c.check(t, second.Disk, first.Done)
-				if err == nil && first.Done && o.String() != c.acknowledged() {
-					err = c.comesBack(t, second.Disk, o)
-				}
-				if err != nil {
-					t.Fatalf("%v; then %v: %v", first, second, err)
-				}
-			})
-			if err != nil {
-				t.Fatalf("%v: recovering: %v", first, err)
-			}
-			total += points
-		})
-		must(t, err)
-		t.Logf("%d pairs of crash points", total)
-	})
+// judge is check, and what was acknowledged must hold.
+func (c campaign) judge(t *testing.T, cut blockdevtest.Crash) error {
+	if first := cut.First; first != nil {
+		o, err := c.check(t, cut.Disk, first.Done)
+		if err == nil && first.Done && o.String() != c.acknowledged() {
+			err = c.comesBack(t, cut.Disk, o)
+		}
+		return err
+	}
+	o, err := c.check(t, cut.Disk, cut.Done)
+	if err == nil && cut.Done && o.String() != c.acknowledged() {
+		err = fmt.Errorf("%v although acknowledged, want %s", o, c.acknowledged())
+	}
+	return err
 }
 
 // comesBack checks that what was acknowledged holds after the repair. A cut
@@ -306,54 +287,58 @@ func (c campaign) comesBack(t *testing.T, d *blockdevtest.Disk, o bootmodel.Outc
 // TestCrashInGRUB cuts within GRUB's own two writes, from each state in which
 // it writes.
 func TestCrashInGRUB(t *testing.T) {
-	total := 0
 	for _, physical := range []int{512, 4096} {
 		for _, s := range []bootctl.State{armed, trial, bootctl.Arm(good, slot.B, 1), bootctl.MarkBad(bootctl.MarkBad(good, slot.A), slot.B)} {
-			base := newDisk(t, s, physical)
-			points, err := blockdevtest.EachCrash(base, func(d *blockdevtest.Disk) error {
+			grub := func(d *blockdevtest.Disk) error {
 				_, err := boot(t, d)
 				return err
-			}, func(cut blockdevtest.Crash) {
-				st := open(t, cut.Disk)
-				after, _, err := st.State()
-				if err != nil || after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
-					t.Fatalf("%+v: %v: %+v, %v", s, cut, after, err)
-				}
-				if _, err := boot(t, cut.Disk); err != nil {
-					t.Fatalf("%+v: %v: %v", s, cut, err)
-				}
-			})
-			must(t, err)
-			total += points
+			}
+			blockdevtest.Campaign{
+				Base: newDisk(t, s, physical), Run: grub, Recover: grub,
+				Check: func(cut blockdevtest.Crash) error {
+					after, _, err := open(t, cut.Disk).State()
+					if err != nil || after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
+						return fmt.Errorf("%+v became %+v: %v", s, after, err)
+					}
+					return grub(cut.Disk.Clone())
+				},
+			}.Test(t)
 		}
 	}
-	t.Logf("%d crash points", total)
 }
 
 // TestCrashInFormat: a new disk is either set up or has no state file that
 // anybody is told of.
 func TestCrashInFormat(t *testing.T) {
-	points, err := blockdevtest.EachCrash(blockdevtest.New(diskSize, 512), func(d *blockdevtest.Disk) error {
-		return bootctl.Format(d, testLayout(t), good)
-	}, func(cut blockdevtest.Crash) {
-		off, err := bootctl.Find(cut.Disk)
-		if err != nil {
-			if cut.Done {
-				t.Fatalf("%v: %v", cut, err)
+	format := func(d *blockdevtest.Disk) error { return bootctl.Format(d, testLayout(t), good) }
+	blockdevtest.Campaign{
+		Base: blockdevtest.New(diskSize, 512), Run: format, Recover: format,
+		Check: func(cut blockdevtest.Crash) error {
+			off, err := bootctl.Find(cut.Disk)
+			if err != nil {
+				if cut.Done {
+					return err
+				}
+				return nil
 			}
-			return
+			return formatted(cut.Disk, off)
+		},
+	}.Test(t)
+}
+
+// formatted checks that a disk with a state file is set up.
+func formatted(d *blockdevtest.Disk, off int64) error {
+	st, err := bootctl.Open(d, off)
+	if err != nil {
+		return err
+	}
+	if s, _, err := st.State(); err != nil || s != good {
+		return fmt.Errorf("a state file, but the boot state is %+v, %v", s, err)
+	}
+	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
+		if _, err := st.Record(id); err != nil {
+			return fmt.Errorf("a state file, but %v", err)
 		}
-		st, err := bootctl.Open(cut.Disk, off)
-		must(t, err)
-		if s, _, err := st.State(); err != nil || s != good {
-			t.Fatalf("%v: a state file, but the boot state is %+v, %v", cut, s, err)
-		}
-		for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
-			if _, err := st.Record(id); err != nil {
-				t.Fatalf("%v: a state file, but %v", cut, err)
-			}
-		}
-	})
-	must(t, err)
-	t.Logf("%d crash points", points)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -24,6 +25,7 @@ func Conform(t *testing.T, dev blockdev.Device) {
 	t.Run("the end", func(t *testing.T) { conformEnd(t, dev) })
 	t.Run("zeroing", func(t *testing.T) { conformZero(t, dev) })
 	t.Run("section", func(t *testing.T) { conformSection(t, dev) })
+	t.Run("a thousand operations", func(t *testing.T) { conformRandom(t, dev) })
 }
 
 // conformWrites writes at every alignment that the package uses: one sector,
@@ -116,6 +118,43 @@ func conformSection(t *testing.T, dev blockdev.Device) {
 	}
 	if _, err := blockdev.Section(dev, dev.Size()-1, 2); !errors.Is(err, blockdev.ErrOutOfRange) {
 		t.Errorf("section over the end = %v, want ErrOutOfRange", err)
+	}
+}
+
+// conformRandom goes through operations at random places and holds the device
+// against plain memory. All devices go through the same ones.
+func conformRandom(t *testing.T, dev blockdev.Device) {
+	want := make([]byte, ConformanceSize)
+	if err := blockdev.Zero(dev, 0, ConformanceSize); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		length := 1 + rng.IntN(3*4096)
+		off := rng.IntN(ConformanceSize - length)
+		if rng.IntN(2) == 0 { // whole sectors, as most of our access
+			off, length = off/512*512, (length+511)/512*512
+		}
+		var err error
+		switch rng.IntN(4) {
+		case 0:
+			err = blockdev.Zero(dev, int64(off), int64(length))
+			clear(want[off : off+length])
+		case 1:
+			got := make([]byte, length)
+			if _, err = dev.ReadAt(got, int64(off)); !bytes.Equal(got, want[off:off+length]) {
+				t.Fatalf("ReadAt(%d bytes, %d): other bytes than were written", length, off)
+			}
+		case 2:
+			err = dev.Sync()
+		default:
+			b := pattern(length, byte(rng.Uint32()))
+			_, err = dev.WriteAt(b, int64(off))
+			copy(want[off:], b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 // Disk is a blockdev.Device with a volatile write cache over durable
 // sectors. EachCrash runs code once on it, records every write and Sync, and
 // then hands out the disk as it may look after a power cut at each of them.
+// Campaign does the same, cuts again in the recovery, and counts.
 //
 // Invariant: only a Sync makes writes durable, and between two Syncs they
 // may land in any order, in part, or not at all; a sector is never torn, unless
@@ -12,116 +13,33 @@ package blockdevtest
 import (
 	"fmt"
 	"io"
-	"maps"
+	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
 )
-
-const pageSize = 4096
-
-type page [pageSize]byte
-
-// image is sparse content: pages that are not there are zeros. Pages are
-// shared between images and never changed in place.
-type image map[int64]*page
-
-func (m image) readAt(p []byte, off int64) {
-	for len(p) > 0 {
-		in := off % pageSize
-		n := min(int64(len(p)), pageSize-in)
-		if pg := m[off/pageSize]; pg != nil {
-			copy(p[:n], pg[in:])
-		} else {
-			clear(p[:n])
-		}
-		p, off = p[n:], off+n
-	}
-}
-
-func (m image) writeAt(p []byte, off int64) {
-	for len(p) > 0 {
-		in := off % pageSize
-		n := min(int64(len(p)), pageSize-in)
-		pg := new(page)
-		if old := m[off/pageSize]; old != nil {
-			*pg = *old
-		}
-		copy(pg[in:], p[:n])
-		m[off/pageSize] = pg
-		p, off = p[n:], off+n
-	}
-}
-
-func (m image) zero(off, length int64) {
-	for length > 0 {
-		in := off % pageSize
-		n := min(length, pageSize-in)
-		if n == pageSize {
-			delete(m, off/pageSize)
-		} else if m[off/pageSize] != nil {
-			m.writeAt(make([]byte, n), off)
-		}
-		off, length = off+n, length-n
-	}
-}
-
-// Op is one recorded operation: a Sync, a zeroed range (Data nil), or a write.
-type Op struct {
-	Sync bool
-	Off  int64
-	Len  int64
-	Data []byte
-}
-
-// String says what the operation was, for the report of a violation.
-func (o Op) String() string {
-	switch {
-	case o.Sync:
-		return "sync"
-	case o.Data == nil:
-		return fmt.Sprintf("zero [%d, %d)", o.Off, o.Off+o.Len)
-	}
-	return fmt.Sprintf("write [%d, %d)", o.Off, o.Off+o.Len)
-}
-
-func (o Op) apply(m image) {
-	switch {
-	case o.Sync:
-	case o.Data == nil:
-		m.zero(o.Off, o.Len)
-	default:
-		m.writeAt(o.Data, o.Off)
-	}
-}
-
-// part returns the operation cut down to the bytes [from, to) of it.
-func (o Op) part(from, to int64) Op {
-	p := Op{Off: o.Off + from, Len: to - from}
-	if o.Data != nil {
-		p.Data = o.Data[from:to]
-	}
-	return p
-}
 
 // Disk is a crash-simulating disk. It is safe for concurrent use.
 type Disk struct {
 	mu       sync.Mutex
 	now      image // what a read sees
+	durable  image // what the last Sync left
 	log      []Op
+	acks     []int // len(log) at each Acknowledge
 	size     int64
 	sector   int
 	physical int
 
-	failAt int // index of the operation that fails; -1: none
-	failBy error
-	sticky bool
-	ops    int // operations so far, recorded or failed
+	fault Fault
+	ops   int // operations so far, recorded or failed
 }
 
 // New returns a disk of size zero bytes with sectors of sectorSize bytes.
 func New(size int64, sectorSize int) *Disk {
-	return &Disk{now: image{}, size: size, sector: sectorSize, physical: sectorSize, failAt: -1}
+	m := newImage(size)
+	return &Disk{now: m, durable: m, size: size, sector: sectorSize, physical: sectorSize}
 }
 
 // SetPhysicalSector gives the disk physical sectors of n bytes, like the 4096
@@ -132,9 +50,10 @@ func (d *Disk) SetPhysicalSector(n int) {
 	d.physical = n
 }
 
-// with returns a disk like d with other content, an empty log and no fault.
-func (d *Disk) with(now image) *Disk {
-	return &Disk{now: now, size: d.size, sector: d.sector, physical: d.physical, failAt: -1}
+// with returns a disk like d with other content, all of it durable, an empty
+// log and no fault.
+func (d *Disk) with(content image) *Disk {
+	return &Disk{now: content, durable: content, size: d.size, sector: d.sector, physical: d.physical}
 }
 
 // Clone returns an independent disk with the same content, an empty log and
@@ -142,14 +61,19 @@ func (d *Disk) with(now image) *Disk {
 func (d *Disk) Clone() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.with(maps.Clone(d.now))
+	return d.with(d.now)
+}
+
+// Same reports whether two disks hold the same bytes.
+func (d *Disk) Same(other *Disk) bool {
+	return d.Clone().now.fingerprint() == other.Clone().now.fingerprint()
 }
 
 // Log returns the operations since New or Clone.
 func (d *Disk) Log() []Op {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.log
+	return slices.Clone(d.log)
 }
 
 // Ops returns how many operations (writes, zeroings, Syncs) were asked for.
@@ -159,26 +83,33 @@ func (d *Disk) Ops() int {
 	return d.ops
 }
 
-// Fail makes the operation with index n (from 0) fail with err; sticky makes
-// all later ones fail too. A failed operation changes nothing.
-func (d *Disk) Fail(n int, err error, sticky bool) {
+// Acknowledge marks the place where code that goes on after it has promised
+// something: Crash.Acknowledged counts the marks before a cut.
+func (d *Disk) Acknowledge() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.failAt, d.failBy, d.sticky = n, err, sticky
+	d.acks = append(d.acks, len(d.log))
 }
 
 // do records and applies one operation, or fails it as planned.
-func (d *Disk) do(o Op) error {
+func (d *Disk) do(o Op) (written int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.ops
 	d.ops++
-	if d.failAt >= 0 && (n == d.failAt || d.sticky && n > d.failAt) {
-		return fmt.Errorf("%v: %w", o, d.failBy)
+	if d.fault.strikes(n, o) {
+		return d.fail(o)
 	}
+	d.record(o)
+	return o.Len, nil
+}
+
+func (d *Disk) record(o Op) {
 	d.log = append(d.log, o)
-	o.apply(d.now)
-	return nil
+	d.now = o.apply(d.now)
+	if o.Sync {
+		d.durable = d.now
+	}
 }
 
 // ReadAt implements blockdev.Device.
@@ -192,7 +123,10 @@ func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := min(int64(len(p)), d.size-off)
-	d.now.readAt(p[:n], off)
+	if d.now.fails(off, n) {
+		return 0, fmt.Errorf("read [%d, %d): %w", off, off+n, unix.EIO)
+	}
+	d.now.read(p[:n], off)
 	if n < int64(len(p)) {
 		return int(n), io.EOF
 	}
@@ -204,11 +138,8 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	if err := blockdev.CheckRange(off, int64(len(p)), d.size); err != nil {
 		return 0, err
 	}
-	data := append(make([]byte, 0, len(p)), p...)
-	if err := d.do(Op{Off: off, Len: int64(len(p)), Data: data}); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	n, err := d.do(Op{Off: off, Len: int64(len(p)), Data: append(make([]byte, 0, len(p)), p...)})
+	return int(n), err
 }
 
 // ZeroRange implements blockdev.Zeroer.
@@ -216,11 +147,24 @@ func (d *Disk) ZeroRange(off, length int64) error {
 	if err := blockdev.CheckRange(off, length, d.size); err != nil {
 		return err
 	}
-	return d.do(Op{Off: off, Len: length})
+	_, err := d.do(Op{Off: off, Len: length})
+	return err
+}
+
+// Discard tells the disk that a range is not needed. It then reads as garbage.
+func (d *Disk) Discard(off, length int64) error {
+	if err := blockdev.CheckRange(off, length, d.size); err != nil {
+		return err
+	}
+	_, err := d.do(Op{Discard: true, Off: off, Len: length})
+	return err
 }
 
 // Sync implements blockdev.Device.
-func (d *Disk) Sync() error { return d.do(Op{Sync: true}) }
+func (d *Disk) Sync() error {
+	_, err := d.do(Op{Sync: true})
+	return err
+}
 
 // Size implements blockdev.Device.
 func (d *Disk) Size() int64 { return d.size }
