@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -96,7 +97,9 @@ func (a *app) reboot(forced bool) error {
 		a.ui.Warn("rebooting: %s: %v: %s", cmd, err, out)
 	}
 	if forced {
-		// A failed trial must end, whatever state its init is in.
+		// A failed trial must end, whatever state its init is in. An init that
+		// works sends SIGTERM first, and waits for whoever ignores it.
+		signal.Reset(unix.SIGTERM)
 		time.Sleep(forcedRebootDelay)
 		unix.Sync()
 		return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
