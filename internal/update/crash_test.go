@@ -1,99 +1,196 @@
 package update
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
 	"github.com/abupdate/abupdate/internal/slot"
 )
 
-// booted returns which slot the disk boots, and fails the test unless that
-// slot holds a complete system.
-func booted(t *testing.T, c blockdevtest.Crash, images map[slot.ID][][]byte) (slot.ID, bootctl.Why) {
-	t.Helper()
-	dev := &Device{disk: c.Disk}
-	if err := dev.openOffline(); err != nil {
-		t.Fatalf("%v: nothing boots: %v", c, err)
-	}
-	for _, image := range images[dev.Running] {
-		if holds(t, c.Disk, dev.Running, image) {
-			return dev.Running, dev.Why
-		}
-	}
-	t.Fatalf("%v: slot %v boots (%v) but holds no complete system", c, dev.Running, dev.Why)
-	return 0, 0
+// bed is a device with version 1 in slot a and a bundle of version 2, and what
+// its slots may hold when they boot.
+type bed struct {
+	v      *vendor
+	base   *blockdevtest.Disk
+	path   string // of the bundle
+	layout bootctl.Layout
+	images map[slot.ID][]byte
+	buf    []byte
 }
 
-// TestCrashUpdate cuts the power at every write of an update, from apply to
-// the armed trial: one complete system boots, and the same commands run again
-// finish the job.
-func TestCrashUpdate(t *testing.T) {
+func newBed(t *testing.T) *bed {
+	t.Helper()
 	v := newVendor(t)
-	v1, v2 := content("1", 2*mib), content("2", 2*mib+512)
-	base := v.newDisk(t, v1)
-	path := v.bundleFile(t, v2, nil)
-	run := func(disk *blockdevtest.Disk) error {
-		u, err := updater(disk, slot.A, bootctl.WhyGood)
+	b := &bed{v: v, images: map[slot.ID][]byte{slot.A: content("1", 2*mib), slot.B: content("2", 2*mib+512)}}
+	b.base = v.newDisk(t, b.images[slot.A])
+	b.path = v.bundleFile(t, b.images[slot.B], nil)
+	b.layout = mustOpen(t, b.base.Clone(), slot.A, bootctl.WhyGood).dev.Store.Layout()
+	b.buf = make([]byte, 2*mib+512)
+	return b
+}
+
+// powerOn lets GRUB boot the disk, as the model has it, and checks that what
+// boots is a complete system. GRUB's own writes come into the disk's log.
+func (b *bed) powerOn(disk *blockdevtest.Disk) (slot.ID, bootctl.Why, error) {
+	o := bootmodel.Machine{Dev: disk, Layout: b.layout, Files: func(s bootctl.System) bootmodel.Files {
+		var start [blockdev.SectorSize]byte
+		if id, ok := s.Slot(); !ok || b.read(disk, id, start[:]) != nil || start == [len(start)]byte{} {
+			return bootmodel.Missing
+		}
+		return bootmodel.Loadable
+	}}.BootFully()
+	id, ok := o.System.Slot()
+	if !ok {
+		return 0, 0, fmt.Errorf("nothing boots: %v", o)
+	}
+	want := b.images[id]
+	if err := b.read(disk, id, b.buf[:len(want)]); err != nil || !bytes.Equal(b.buf[:len(want)], want) {
+		return 0, 0, fmt.Errorf("%v boots, and it is no complete system; %w", o, err)
+	}
+	return id, o.Why, nil
+}
+
+func (b *bed) read(disk *blockdevtest.Disk, id slot.ID, p []byte) error {
+	at := int64(slotAAt)
+	if id == slot.B {
+		at = slotBAt
+	}
+	_, err := disk.ReadAt(p, at)
+	return err
+}
+
+// The acknowledgements of update.
+const (
+	ackArmed = iota + 1
+	ackCommitted
+)
+
+// errNotCommitted: GRUB could not count a try, and so put the trial off again
+// and again.
+var errNotCommitted = errors.New("after six boots the new system is not committed")
+
+// update is the device's life from power-on to the new system, committed: what
+// people, units and GRUB do, whatever state the disk is in.
+func (b *bed) update(disk *blockdevtest.Disk) error {
+	acks := 0
+	acknowledge := func(upTo int) {
+		for ; acks < upTo; acks++ {
+			disk.Acknowledge()
+		}
+	}
+	for range 6 { // boots
+		id, why, err := b.powerOn(disk)
 		if err != nil {
 			return err
 		}
-		if u.Facts().Phase() != PhaseArmed {
-			if _, err := apply(u, path, ApplyOptions{}); err != nil {
+		u, err := updater(disk, id, why)
+		if err != nil {
+			return err
+		}
+		switch phase := u.Facts().Phase(); phase {
+		case PhaseIdle, PhaseWriting, PhaseWritten:
+			if id == slot.B {
+				return nil
+			}
+			if phase != PhaseWritten {
+				if _, err := apply(u, b.path, ApplyOptions{}); err != nil {
+					return err
+				}
+			}
+			if err := u.Arm(context.Background()); err != nil {
 				return err
 			}
+			acknowledge(ackArmed)
+		case PhaseArmed: // GRUB put the trial off until the boot state is whole
+		case PhaseTrial, PhaseLastResort:
+			if err := u.Commit(); err != nil {
+				return err
+			}
+			acknowledge(ackCommitted)
 		}
-		return u.Arm(context.Background())
 	}
-	images := map[slot.ID][][]byte{slot.A: {v1}, slot.B: {v2}}
-	points, err := blockdevtest.EachCrash(base, run, func(c blockdevtest.Crash) {
-		id, why := booted(t, c, images)
-		switch {
-		case id == slot.B && why != bootctl.WhyTrial:
-			t.Fatalf("%v: slot b boots without a trial (%v)", c, why)
-		case c.Done && id != slot.B:
-			t.Fatalf("%v: the arm was acknowledged, but slot %v boots", c, id)
-		case id == slot.B:
-			return
+	return errNotCommitted
+}
+
+// TestCrashUpdate cuts the power at every write of an update, from apply over
+// GRUB's try to the commit, and again on the way from there: one complete
+// system boots, what was acknowledged holds, and the job is finished.
+func TestCrashUpdate(t *testing.T) {
+	for _, physical := range []int{blockdev.SectorSize, 4096} {
+		t.Run(fmt.Sprintf("sectors of %d", physical), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			b.base.SetPhysicalSector(physical)
+			blockdevtest.Campaign{
+				Base: b.base, Run: b.update, Recover: b.update, Recoveries: 2,
+				Check: b.check,
+			}.Test(t)
+		})
+	}
+}
+
+// check judges a cut in update.
+func (b *bed) check(c blockdevtest.Crash) error {
+	id, why, err := b.powerOn(c.Disk)
+	if err != nil {
+		return err
+	}
+	acked, done, torn := c.Acknowledged, c.Done, c.Policy == blockdevtest.Physical
+	if c.First != nil {
+		acked, done = max(acked, c.First.Acknowledged), done || c.First.Done
+		torn = torn || c.First.Policy == blockdevtest.Physical
+	}
+	switch {
+	case id == slot.A && why == bootctl.WhyGood:
+		// A copy of the boot state torn with its physical sector puts the trial
+		// off: GRUB does not risk the other copy.
+		if acked == ackArmed && torn && !done {
+			return nil
 		}
-		// The command run again finishes the job; sampled, as each is an update.
-		if c.Index%7 == 0 {
-			if err := run(c.Disk); err != nil {
-				t.Fatalf("%v: run again: %v", c, err)
-			}
-			if id, _ := booted(t, c, images); id != slot.B {
-				t.Fatalf("%v: run again: slot %v boots", c, id)
-			}
+		if acked >= ackArmed || done {
+			return fmt.Errorf("slot a boots after acknowledgement %d", acked)
 		}
-	})
-	must(t, err)
-	t.Logf("crash: %d points", points)
+		return nil
+	case id == slot.B && why == bootctl.WhyTrial:
+		if acked >= ackCommitted || done {
+			return errors.New("a trial after the commit was acknowledged")
+		}
+		return nil
+	case id == slot.B && why == bootctl.WhyGood:
+		return nil
+	}
+	return fmt.Errorf("slot %v boots (%v)", id, why)
 }
 
 // TestCrashDecisions cuts the power at every write of the commands that move
-// only the boot state and the records.
+// only the boot state and the records, and again in the boot that follows.
 func TestCrashDecisions(t *testing.T) {
-	v := newVendor(t)
-	v1, v2 := content("1", 2*mib), content("2", 2*mib)
-	images := map[slot.ID][][]byte{slot.A: {v1}, slot.B: {v2}}
+	b := newBed(t)
 	ctx := context.Background()
 
-	armed := v.newDisk(t, v1)
+	armed := b.base.Clone()
 	u := mustOpen(t, armed, slot.A, bootctl.WhyGood)
-	path := v.bundleFile(t, v2, nil)
-	_, err := apply(u, path, ApplyOptions{})
+	_, err := apply(u, b.path, ApplyOptions{})
 	must(t, err)
 	written := armed.Clone()
 	must(t, u.Arm(ctx))
+	armed = armed.Clone()
 	trial := armed.Clone()
 	spendTry(t, mustOpen(t, trial, slot.A, bootctl.WhyGood))
+	trial = trial.Clone()
 	committed := trial.Clone()
 	must(t, mustOpen(t, committed, slot.B, bootctl.WhyTrial).Commit())
 	failed := trial.Clone()
 	must(t, mustOpen(t, failed, slot.B, bootctl.WhyTrial).FailTrial(ActionHealth, "ill"))
 
-	rows := map[string]struct {
+	for name, r := range map[string]struct {
 		base          *blockdevtest.Disk
 		run           func(*blockdevtest.Disk) error
 		before, after slot.ID
@@ -105,24 +202,32 @@ func TestCrashDecisions(t *testing.T) {
 		"roll back a trial": {trial, at(slot.B, bootctl.WhyTrial, rollback), slot.B, slot.A},
 		"roll back":         {committed, at(slot.B, bootctl.WhyGood, rollback), slot.B, slot.A},
 		"settle a fallback": {failed, at(slot.A, bootctl.WhyGood, func(*Updater) error { return nil }), slot.A, slot.A},
-	}
-	total := 0
-	for name, r := range rows {
+	} {
 		t.Run(name, func(t *testing.T) {
-			points, err := blockdevtest.EachCrash(r.base, r.run, func(c blockdevtest.Crash) {
-				id, _ := booted(t, c, images)
-				if id != r.before && id != r.after {
-					t.Fatalf("%v: slot %v boots", c, id)
-				}
-				if c.Done && id != r.after {
-					t.Fatalf("%v: acknowledged, but slot %v boots", c, id)
-				}
-			})
-			must(t, err)
-			total += points
+			blockdevtest.Campaign{
+				Base: r.base, Run: r.run,
+				Recover: func(disk *blockdevtest.Disk) error {
+					id, why, err := b.powerOn(disk)
+					if err != nil {
+						return err
+					}
+					_, err = updater(disk, id, why)
+					return err
+				},
+				Check: func(c blockdevtest.Crash) error {
+					id, why, err := b.powerOn(c.Disk)
+					if err != nil {
+						return err
+					}
+					done := c.Done && c.First == nil || c.First != nil && c.First.Done
+					if id != r.after && (done || id != r.before) {
+						return fmt.Errorf("slot %v boots (%v); acknowledged: %v", id, why, done)
+					}
+					return nil
+				},
+			}.Test(t)
 		})
 	}
-	t.Logf("crash: %d points", total)
 }
 
 // at runs f on the device as booted from a slot.

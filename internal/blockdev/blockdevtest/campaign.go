@@ -109,6 +109,7 @@ func (y *tally) judge(c Crash) bool {
 	}
 	y.seen[p] = true
 	y.points[c.Policy]++
+	c.Disk = c.Disk.Clone() // Check may boot it, which writes
 	if err := y.c.Check(c); err != nil && !y.excuses(c) {
 		y.violation("%v: %v", c, err)
 	}
