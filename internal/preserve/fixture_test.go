@@ -101,7 +101,7 @@ func runHandler(h Handler, old, new Tree) (*Plan, error) {
 	if err := h.Plan(old, new, p); err != nil {
 		return nil, err
 	}
-	return p.finish()
+	return p.finish(&journal{}, new)
 }
 
 // written returns the content that a plan writes to path.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 )
 
 // Handler translates one typed thing: it knows what the old system's files
@@ -29,45 +30,38 @@ type Handler interface {
 // network: ifcfg, route, rule, sysconfig/network, NetworkManager,
 // resolv.conf, .link files, persistent-net rules.
 func handlers() []Handler {
-	return []Handler{}
+	return []Handler{users{}}
 }
 
 // Planner collects a plan. Its methods are for handlers.
 //
 // Paths may be given with or without a leading slash. A path whose directory
-// is a symbolic link in the new system is written where that link leads,
-// within the new system.
+// is a symbolic link of root's in the new system is written where that link
+// leads, within the new system.
 type Planner struct {
-	old, new Tree
-	policy   *Policy
-	handler  string // the one at work, "" for path rules
-	plan     *Plan
-	ops      map[string]*Op
-	owners   map[string]string // path → handler that wrote it
-	claims   []string          // patterns
-	args     []string
+	old, new    Tree
+	policy      *Policy
+	handler     string // the one at work, "" for path rules
+	plan        *Plan
+	ops         map[string]*Op
+	owners      map[string]string // path → handler that wrote it
+	claims      []string          // patterns
+	args        []string
+	ids         *identities
+	oldDefaults *defaults
+	newDefaults *defaults
 }
 
 // Write plans a regular file, with mode's permission bits (0o600) and the
 // numeric owner of the NEW system.
 func (p *Planner) Write(path string, content []byte, mode fs.FileMode, uid, gid int) error {
-	return p.add(&Op{Kind: OpWrite, Path: path, Data: content, Mode: mode, UID: uid, GID: gid})
+	return p.add(&Op{Kind: OpWrite, Path: path, Data: content, Mode: mode & fs.ModePerm, UID: uid, GID: gid})
 }
 
-// Copy plans the old system's file, link, or directory (without its content)
-// under the same path: mode, owner (translated by name), ACL and capabilities
-// kept, setuid dropped with a note. What is missing in the old system is an
-// error that is fs.ErrNotExist; a special file is refused.
-func (p *Planner) Copy(path string) error { return p.CopyTo(path, path) }
-
-// CopyTo is Copy to another path.
-func (p *Planner) CopyTo(from, to string) error {
-	return fmt.Errorf("internal error: not written yet: copy %s to %s", from, to)
-}
-
-// Mkdir plans a directory; missing parents are made root's, 0755.
+// Mkdir plans a directory; missing parents are made as the old system has
+// them, or root's, 0755.
 func (p *Planner) Mkdir(path string, mode fs.FileMode, uid, gid int) error {
-	return p.add(&Op{Kind: OpMkdir, Path: path, Mode: mode, UID: uid, GID: gid})
+	return p.add(&Op{Kind: OpMkdir, Path: path, Mode: mode & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky), UID: uid, GID: gid})
 }
 
 // Symlink plans a symbolic link of root's.
@@ -84,7 +78,9 @@ func (p *Planner) Remove(path string) error {
 // Claim makes the paths that match the patterns this handler's own: path
 // rules of the policy leave them alone, whether it writes them or not.
 func (p *Planner) Claim(patterns ...string) {
-	p.claims = append(p.claims, patterns...)
+	for _, pattern := range patterns {
+		p.claims = append(p.claims, strings.TrimPrefix(pattern, "/"))
+	}
 }
 
 // Note tells the user what became of subject.
@@ -106,11 +102,6 @@ func (p *Planner) AddKernelArg(arg string) {
 	}
 }
 
-// Release tells what system a tree is, by its os-release (or
-// centos-release and redhat-release, on systems older than os-release).
-func (p *Planner) Release(t Tree) Release { return ReadRelease(t) }
-
-func (p *Planner) add(op *Op) error {
-	p.ops[op.Path] = op
-	return nil
-}
+// Result is the new system as it will be after what is planned so far: a
+// handler reads its own result back as the new system would.
+func (p *Planner) Result() Tree { return &resultTree{base: p.new, ops: p.ops, source: p.old} }

@@ -8,7 +8,7 @@ import (
 // Plan is a computed restore: what Apply will do to the new system, and what
 // the user should know about it.
 type Plan struct {
-	// Ops are in the order of execution, sorted by path.
+	// Ops are in the order of execution.
 	Ops []Op
 	// Notes say what is carried, translated, dropped, in the order found.
 	Notes []Note
@@ -17,6 +17,11 @@ type Plan struct {
 	KernelArgs string
 
 	old Tree // where the content of Op.Source comes from
+	new Tree // the new system as its image has it
+	// journal is what Apply writes down first: how it was, see journal.go.
+	journal      *journal
+	journalLabel string
+	lifeSigns    map[string]string
 }
 
 // OpKind is what an Op does.
@@ -29,6 +34,7 @@ const (
 	OpMkdir          // a directory; one that is there gets mode and owner
 	OpSymlink        // a symbolic link, replacing whatever is there but a directory
 	OpRemove         // no such entry; a directory only when it is empty
+	OpOwner          // owner of what is there; mode and capability stay
 )
 
 func (k OpKind) String() string {
@@ -41,6 +47,8 @@ func (k OpKind) String() string {
 		return "symlink"
 	case OpRemove:
 		return "remove"
+	case OpOwner:
+		return "owner"
 	}
 	return fmt.Sprintf("invalid operation %d", uint8(k))
 }

@@ -1,0 +1,246 @@
+package preserve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// elTrees are the systems of testdata/el7-el9.txtar.
+func elTrees(tb testing.TB) (old, new *memTree) {
+	tb.Helper()
+	trees, _ := readFixture(tb, "el7-el9.txtar")
+	return trees["old"], trees["new"]
+}
+
+func mustPlan(tb testing.TB, old, new Tree) *Plan {
+	tb.Helper()
+	p, err := NewPlan(context.Background(), old, new, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// restored returns the new system after an undisturbed restore.
+func restored(tb testing.TB, old, new Tree) *crashFS {
+	tb.Helper()
+	c := newCrashFS(tb, new)
+	if err := mustPlan(tb, old, c).apply(context.Background(), c); err != nil {
+		tb.Fatal(err)
+	}
+	return c
+}
+
+// picture renders a tree for comparison: everything but the journal, what a
+// cut may leave for the next run, and empty directories.
+func picture(tb testing.TB, t Tree) string {
+	tb.Helper()
+	lines := map[string]string{}
+	full := map[string]bool{}
+	err := walk(t, ".", func(e Entry) error {
+		if e.Path == journalFile || e.Path == "." {
+			return nil
+		}
+		print, err := fingerprint(t, e)
+		if err != nil {
+			return err
+		}
+		attrs, err := t.Xattrs(e.Path)
+		if err != nil {
+			return err
+		}
+		s := fmt.Sprintf("%s %s %v %d:%d", e.Path, print, e.Mode, e.UID, e.GID)
+		for _, k := range slices.Sorted(maps.Keys(attrs)) {
+			s += fmt.Sprintf(" %s=%q", k, attrs[k])
+		}
+		lines[e.Path] = s
+		if e.Kind != KindDir {
+			for dir := path.Dir(e.Path); dir != "."; dir = path.Dir(dir) {
+				full[dir] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var out strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		if e, err := t.Lstat(name); err == nil && (e.Kind != KindDir || full[name]) {
+			out.WriteString(lines[name] + "\n")
+		}
+	}
+	return out.String()
+}
+
+// samePicture compares, and shows the first difference.
+func samePicture(tb testing.TB, what string, got, want Tree) {
+	tb.Helper()
+	g, w := strings.Split(picture(tb, got), "\n"), strings.Split(picture(tb, want), "\n")
+	for i := range max(len(g), len(w)) {
+		if i >= len(g) || i >= len(w) || g[i] != w[i] {
+			at := func(l []string) string {
+				if i < len(l) {
+					return l[i]
+				}
+				return "(end)"
+			}
+			tb.Fatalf("%s:\n got %s\nwant %s", what, at(g), at(w))
+		}
+	}
+}
+
+// TestCut cuts power at every step of a restore, with everything that a disk
+// may make of it, and restores again. The result is always the complete set,
+// and the first run never said that it was done.
+func TestCut(t *testing.T) {
+	old, new := elTrees(t)
+	want := restored(t, old, new)
+	steps := want.steps
+	t.Logf("%d steps", steps)
+	for cut := range steps {
+		for i, keep := range []settle{settleNothing, settleEverything, settleSome(uint64(cut)), settleSome(uint64(cut) + 1<<32)} {
+			c := newCrashFS(t, new)
+			c.cutAt = cut
+			if err := mustPlan(t, old, c).apply(context.Background(), c); !errors.Is(err, ErrPreserve) {
+				t.Fatalf("cut at step %d: %v", cut, err)
+			}
+			after := c.crash(keep)
+			if err := mustPlan(t, old, after).apply(context.Background(), after); err != nil {
+				t.Fatalf("cut at step %d, settle %d: %v", cut, i, err)
+			}
+			samePicture(t, fmt.Sprintf("cut at step %d, settle %d", cut, i), after, want)
+			samePicture(t, "durable", after.crash(settleNothing), want)
+		}
+	}
+}
+
+// TestCutInRecovery cuts again and again.
+func TestCutInRecovery(t *testing.T) {
+	old, new := elTrees(t)
+	want := restored(t, old, new)
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		c := newCrashFS(t, new)
+		for range 1 + rng.IntN(5) {
+			c.cutAt = rng.IntN(want.steps)
+			if err := mustPlan(t, old, c).apply(context.Background(), c); err == nil {
+				break
+			}
+			c = c.crash(settleSome(seed))
+		}
+		c.cutAt = -1
+		if err := mustPlan(t, old, c).apply(context.Background(), c); err != nil {
+			t.Fatal(err)
+		}
+		samePicture(t, fmt.Sprintf("seed %d", seed), c, want)
+	}
+}
+
+// TestFault fails each step once. The restore says so, and both the same plan
+// and a new one finish the job.
+func TestFault(t *testing.T) {
+	old, new := elTrees(t)
+	want := restored(t, old, new)
+	for fail := range want.steps {
+		c := newCrashFS(t, new)
+		c.failAt = fail
+		p := mustPlan(t, old, c)
+		if err := p.apply(context.Background(), c); !errors.Is(err, ErrPreserve) {
+			t.Fatalf("fault at step %d: %v", fail, err)
+		}
+		if fail%2 == 0 {
+			p = mustPlan(t, old, c)
+		}
+		if err := p.apply(context.Background(), c); err != nil {
+			t.Fatalf("after a fault at step %d: %v", fail, err)
+		}
+		samePicture(t, fmt.Sprintf("fault at step %d", fail), c, want)
+	}
+}
+
+// TestOutdatedRestore restores, complete or cut, and then the old system
+// changes: the next restore leaves nothing of the first behind.
+func TestOutdatedRestore(t *testing.T) {
+	old, new := elTrees(t)
+	later := elLater(t)
+	want := restored(t, later, new)
+	first := restored(t, old, new)
+	for cut := 0; cut <= first.steps; cut += 3 {
+		c := newCrashFS(t, new)
+		c.cutAt = cut
+		_ = mustPlan(t, old, c).apply(context.Background(), c)
+		for i, keep := range []settle{settleNothing, settleEverything, settleSome(uint64(cut))} {
+			after := c.crash(keep)
+			if err := mustPlan(t, later, after).apply(context.Background(), after); err != nil {
+				t.Fatal(err)
+			}
+			samePicture(t, fmt.Sprintf("cut at step %d, settle %d", cut, i), after, want)
+		}
+	}
+}
+
+// elLater is the old system after alice has left, bob's key was revoked,
+// backup lost its password, and a file was deleted.
+func elLater(tb testing.TB) *memTree {
+	tb.Helper()
+	old, _ := elTrees(tb)
+	later := newMemTree()
+	for _, name := range slices.Sorted(maps.Keys(old.nodes)) {
+		n := *old.nodes[name]
+		switch name {
+		case "etc/passwd", "etc/shadow", "etc/group":
+			b, err := ReadFile(old, name, maxConfig)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			var kept []string
+			for line := range strings.Lines(string(b)) {
+				if !strings.HasPrefix(line, "alice:") {
+					kept = append(kept, strings.Replace(line, "$6$backup$y8W0m1l9uBq2d3E4", "!!", 1))
+				}
+			}
+			text := strings.Join(kept, "")
+			n.open, n.entry.Size = inMemory(text), int64(len(text))
+		case "home/bob/.ssh/authorized_keys", "etc/acme/site.conf", "etc/acme/current":
+			continue
+		}
+		if strings.HasPrefix(name, "home/alice") || name == "." {
+			continue
+		}
+		if err := later.put(&n); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	later.seal()
+	return later
+}
+
+func TestApplyTwice(t *testing.T) {
+	old, new := elTrees(t)
+	want := restored(t, old, new)
+	c := newCrashFS(t, new)
+	for range 3 {
+		if err := mustPlan(t, old, c).apply(context.Background(), c); err != nil {
+			t.Fatal(err)
+		}
+		samePicture(t, "again", c, want)
+	}
+}
+
+func TestApplyCancelled(t *testing.T) {
+	old, new := elTrees(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := mustPlan(t, old, new)
+	cancel()
+	if err := p.apply(ctx, newCrashFS(t, new)); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrPreserve) {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,395 @@
+package preserve
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+)
+
+// journalFile is in the new system. Apply writes it before anything else, so
+// that the next plan sees the new system as its image has it, whatever an
+// interrupted or outdated restore left there. Without it a key that was
+// revoked between two attempts would work in the new system.
+const journalFile = "var/lib/abupdate/restore.tar"
+
+// journalIndex is the file of the archive that says what was there.
+const journalIndex = "index.json"
+
+// journal is what a restore found, and what it writes.
+type journal struct {
+	steps map[string]step
+	was   Tree // the entries that were there, below "was"
+}
+
+// index is the content of journalIndex.
+type index struct {
+	// Life is how the signs of life were. When they are different, the system
+	// has run since, and the journal is history: what is there now is right.
+	Life  map[string]string `json:"life"`
+	Steps map[string]step   `json:"steps"`
+}
+
+// step is one path of the journal.
+type step struct {
+	// Was tells whether there was something. It is in the archive then, but
+	// for a change of owner, where only Owner is kept.
+	Was   bool   `json:"was"`
+	Owner *owner `json:"owner,omitempty"`
+	// Wrote are the fingerprints of what restores wrote: when something else
+	// is there now, the system has had a life of its own since.
+	Wrote []string `json:"wrote"`
+}
+
+type owner struct {
+	UID        int         `json:"uid"`
+	GID        int         `json:"gid"`
+	Mode       fs.FileMode `json:"mode"`
+	Capability []byte      `json:"capability,omitempty"`
+}
+
+// maxJournal bounds the journal: the image's own small files.
+const maxJournal = 1 << 30
+
+func readJournal(new Tree) (*journal, error) {
+	j := &journal{steps: map[string]step{}, was: newMemTree()}
+	e, err := new.Lstat(journalFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err == nil {
+		err = j.read(new, e)
+	}
+	if err != nil {
+		return nil, failed("reading the journal of the last restore, "+absolute(journalFile), err)
+	}
+	return j, nil
+}
+
+func (j *journal) read(new Tree, e Entry) error {
+	if e.Kind != KindFile || e.UID != 0 || e.Mode&0o022 != 0 {
+		return errors.New("not a regular file of root's")
+	}
+	f, err := new.Open(journalFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	at, ok := f.(io.ReaderAt)
+	if !ok { // not a mounted system
+		b, err := io.ReadAll(io.LimitReader(f, maxJournal))
+		if err != nil {
+			return err
+		}
+		at, e.Size = bytes.NewReader(b), int64(len(b))
+	} else {
+		// The tree opens the file for each content anew; this one is closed.
+		at = &reopened{tree: new, name: journalFile}
+	}
+	if j.was, err = readArchive(at, e.Size); err != nil {
+		return err
+	}
+	b, err := ReadFile(j.was, journalIndex, maxDefaults)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	var i index
+	if err := dec.Decode(&i); err != nil {
+		return err
+	}
+	now, err := lifeSigns(new)
+	if err != nil {
+		return err
+	}
+	if maps.Equal(now, i.Life) {
+		j.steps = i.Steps
+	}
+	return nil
+}
+
+// lives are files that any boot of a system changes: one of them is in the
+// slot, whatever a vendor keeps elsewhere.
+var lives = []string{
+	"var/log/wtmp", "var/log/lastlog", "var/log/boot.log", "var/log/dmesg", "var/log/messages", "var/log/tallylog",
+	"var/lib/systemd/random-seed", "var/lib/random-seed", "var/lib/systemd/clock", "var/lib/systemd/timesync/clock",
+	"var/log/journal", "var/lib/abupdate/booted",
+}
+
+// lifeSigns tells whether a system has run between two looks at it.
+func lifeSigns(t Tree) (map[string]string, error) {
+	signs := map[string]string{}
+	for _, name := range lives {
+		e, err := t.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if signs[name], err = fingerprint(t, e); err != nil {
+			return nil, err
+		}
+		if e.Kind != KindDir {
+			continue
+		}
+		list, err := t.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range list {
+			signs[name] += " " + e.Name()
+		}
+	}
+	return signs, nil
+}
+
+// reopened reads a tree's file by opening it each time.
+type reopened struct {
+	tree Tree
+	name string
+}
+
+func (r *reopened) ReadAt(b []byte, off int64) (int, error) {
+	f, err := r.tree.Open(r.name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	at, ok := f.(io.ReaderAt)
+	if !ok {
+		return 0, errors.New("internal error: no random access")
+	}
+	return at.ReadAt(b, off)
+}
+
+// before returns the new system without what restores did to it.
+func (j *journal) before(new Tree) (Tree, error) {
+	ops, err := j.undoAll(new)
+	if err != nil {
+		return nil, failed("reading the journal of the last restore", err)
+	}
+	if len(ops) == 0 {
+		return new, nil
+	}
+	return &resultTree{base: new, ops: ops, source: j.was}, nil
+}
+
+// undoAll returns what brings the new system back to how it was.
+func (j *journal) undoAll(new Tree) (map[string]*Op, error) {
+	ops := map[string]*Op{}
+	for _, name := range slices.Sorted(maps.Keys(j.steps)) {
+		op, err := j.undo(name, new)
+		if err != nil {
+			return nil, err
+		}
+		if op != nil {
+			ops[name] = op
+		}
+		if temp := tempName(name); Exists(new, temp) {
+			ops[temp] = &Op{Kind: OpRemove, Path: temp}
+		}
+	}
+	// The deepest first: a directory that a restore made goes when nothing is
+	// left in it.
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(j.steps))) {
+		e, err := new.Lstat(name)
+		if err != nil || e.Kind != KindDir || j.steps[name].Was || j.steps[name].Owner != nil {
+			continue
+		}
+		list, err := new.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(list, func(e Entry) bool { return ops[e.Path] == nil || ops[e.Path].Kind != OpRemove }) {
+			ops[name] = &Op{Kind: OpRemove, Path: name}
+		}
+	}
+	return ops, nil
+}
+
+// undo returns what brings a path back to how it was, nil if it is so, or has
+// changed since.
+func (j *journal) undo(name string, new Tree) (*Op, error) {
+	s := j.steps[name]
+	e, err := new.Lstat(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	there := err == nil
+	if s.Owner != nil {
+		if !there {
+			return nil, nil //nolint:nilnil // nothing to undo is an answer
+		}
+		op := &Op{Kind: OpOwner, Path: name, UID: s.Owner.UID, GID: s.Owner.GID, Mode: s.Owner.Mode}
+		if s.Owner.Capability != nil {
+			op.Xattrs = map[string]string{xattrCapability: string(s.Owner.Capability)}
+		}
+		return op, nil
+	}
+	is := "absent"
+	if there {
+		if is, err = fingerprint(new, e); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.Contains(s.Wrote, is) {
+		return nil, nil //nolint:nilnil // nothing to undo is an answer
+	}
+	if !s.Was {
+		if there && e.Kind == KindDir {
+			return nil, nil //nolint:nilnil // undoAll knows what is in it
+		}
+		return &Op{Kind: OpRemove, Path: name}, nil
+	}
+	return opFrom(j.was, path.Join("was", name), name)
+}
+
+// opFrom makes the operation that writes an entry of a tree to a path.
+func opFrom(t Tree, from, to string) (*Op, error) {
+	e, err := t.Lstat(from)
+	if err != nil {
+		return nil, err
+	}
+	op := &Op{Path: to, Mode: e.Mode, UID: e.UID, GID: e.GID}
+	if op.Xattrs, err = t.Xattrs(from); err != nil {
+		return nil, err
+	}
+	switch e.Kind {
+	case KindFile:
+		op.Kind, op.Size = OpWrite, e.Size
+		op.Data, err = ReadFile(t, from, maxJournal)
+	case KindDir:
+		op.Kind = OpMkdir
+	case KindSymlink:
+		op.Kind = OpSymlink
+		op.Target, err = t.Readlink(from)
+	case KindOther:
+		return nil, fmt.Errorf("internal error: %s is a special file", absolute(from))
+	}
+	return op, err
+}
+
+// revert plans to bring back what an earlier restore changed and this one
+// leaves alone, and gives the plan the journal to write first.
+func (j *journal) revert(p *Planner, new Tree) error {
+	ops, err := j.undoAll(new)
+	if err != nil {
+		return failed("reading the journal of the last restore", err)
+	}
+	for name, op := range ops {
+		if _, planned := p.ops[name]; !planned {
+			p.ops[name], p.owners[name] = op, "the journal"
+		}
+	}
+	p.plan.journal = j
+	p.plan.lifeSigns, err = lifeSigns(new)
+	return err
+}
+
+// writeJournal encodes the journal of a plan: how everything that it touches was
+// before the first restore.
+func (p *Plan) writeJournal(w io.Writer) error {
+	steps := map[string]step{}
+	entries := map[string]Entry{}
+	for i := range p.Ops {
+		op := &p.Ops[i]
+		s, err := p.journalStep(op)
+		if err != nil {
+			return err
+		}
+		steps[op.Path] = s
+		if e, err := p.new.Lstat(op.Path); err == nil && s.Owner == nil && e.Kind != KindOther {
+			entries[op.Path] = e
+		}
+	}
+	index, err := json.Marshal(index{Life: p.lifeSigns, Steps: steps})
+	if err != nil {
+		return err
+	}
+	a, err := newArchiveWriter(w)
+	if err != nil {
+		return err
+	}
+	e := Entry{Path: journalIndex, Kind: KindFile, Mode: 0o600, Size: int64(len(index))}
+	if err := a.add(e, "", nil, bytes.NewReader(index), sha256.Sum256(index)); err != nil {
+		return err
+	}
+	was := movedTree{p.new}
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		e := entries[name]
+		e.Path = path.Join("was", name)
+		if err := a.addFrom(was, e); err != nil {
+			return err
+		}
+	}
+	return a.finish()
+}
+
+func (p *Plan) journalStep(op *Op) (step, error) {
+	var s step
+	if p.journal != nil {
+		s = p.journal.steps[op.Path]
+		s.Wrote = slices.Clone(s.Wrote)
+	}
+	e, err := p.new.Lstat(op.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	s.Was, s.Owner = err == nil, nil
+	if op.Kind == OpOwner {
+		attrs, err := p.new.Xattrs(op.Path)
+		if err != nil {
+			return s, err
+		}
+		s.Owner = &owner{UID: e.UID, GID: e.GID, Mode: e.Mode}
+		if c, ok := attrs[xattrCapability]; ok {
+			s.Owner.Capability = []byte(c)
+		}
+	}
+	if wrote := op.fingerprint(); !slices.Contains(s.Wrote, wrote) {
+		s.Wrote = append(s.Wrote, wrote)
+	}
+	return s, nil
+}
+
+// fingerprint is what the function of that name says of the op's result.
+func (op *Op) fingerprint() string {
+	switch op.Kind {
+	case OpWrite:
+		sum := op.SHA256
+		if op.Source == "" {
+			sum = sha256.Sum256(op.Data)
+		}
+		return "sha256:" + hex.EncodeToString(sum[:])
+	case OpMkdir:
+		return "dir"
+	case OpSymlink:
+		return "link:" + op.Target
+	case OpRemove:
+		return "absent"
+	case OpOwner:
+	}
+	return "owner"
+}
+
+// movedTree is a tree below "was".
+type movedTree struct{ tree Tree }
+
+func (t movedTree) real(name string) string { return name[len("was/"):] }
+
+func (t movedTree) Lstat(name string) (Entry, error)        { return t.tree.Lstat(t.real(name)) }
+func (t movedTree) ReadDir(name string) ([]Entry, error)    { return t.tree.ReadDir(t.real(name)) }
+func (t movedTree) Open(name string) (io.ReadCloser, error) { return t.tree.Open(t.real(name)) }
+func (t movedTree) Readlink(name string) (string, error)    { return t.tree.Readlink(t.real(name)) }
+func (t movedTree) Xattrs(name string) (map[string]string, error) {
+	return t.tree.Xattrs(t.real(name))
+}

@@ -1,0 +1,345 @@
+package preserve
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// users carries who may log in: passwd, shadow, group and gshadow merged by
+// name, homes, and the keys in them.
+type users struct{}
+
+func (users) Name() string { return "users" }
+
+var accountFiles = []string{"etc/passwd", "etc/shadow", "etc/group", "etc/gshadow", "etc/subuid", "etc/subgid"}
+
+func (users) Sources(old Tree) []string {
+	list := slices.Clone(accountFiles)
+	a, err := readAccounts(old)
+	if err != nil {
+		return list // Plan will say what is wrong
+	}
+	for i := range a.users {
+		home, ok := homeOf(&a.users[i])
+		if !ok {
+			continue
+		}
+		list = append(list, literal(home), literal(home)+"/.ssh/**", literal(home)+"/.*rc", literal(home)+"/.*profile", literal(home)+"/.bash_logout")
+	}
+	return list
+}
+
+// literal makes a pattern of a path.
+func literal(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+}
+
+func (h users) Plan(old, new Tree, p *Planner) error {
+	for _, name := range accountFiles {
+		p.Claim(name, name+"-")
+	}
+	m, err := p.accounts()
+	if err != nil {
+		return err
+	}
+	p.plan.Notes = append(p.plan.Notes, m.notes...)
+	for _, bad := range m.old.bad {
+		p.Note(Warning, "accounts", "not carried: %s", bad)
+	}
+	if len(m.old.users) == 0 {
+		return p.Refuse("/etc/passwd", "the old system has no accounts", "")
+	}
+	if err := h.writeFiles(p, m); err != nil {
+		return err
+	}
+	release := ReadRelease(new)
+	for i := range m.users {
+		u := &m.users[i]
+		if m.fromOld[u.name] {
+			h.describe(p, m, u, release)
+		}
+		if o := m.old.user(u.name); o != nil {
+			if err := h.carryHome(p, m, o, u); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeFiles plans the six files.
+func (h users) writeFiles(p *Planner, m *merged) error {
+	var passwd, group strings.Builder
+	for _, u := range m.users {
+		if m.fromOld[u.name] {
+			u = h.fit(p, u)
+			if u.password != "x" {
+				u.password = "x" // its hash goes to shadow
+			}
+		}
+		passwd.WriteString(u.line())
+	}
+	for _, g := range m.groups {
+		group.WriteString(g.line())
+	}
+	files := []struct {
+		name, content string
+		mode          fs.FileMode
+	}{
+		{"etc/passwd", passwd.String(), 0o644},
+		{"etc/shadow", m.shadowLines(), 0},
+		{"etc/group", group.String(), 0o644},
+		{"etc/gshadow", m.gshadowLines(), 0},
+	}
+	for _, f := range files {
+		if err := p.rewrite(f.name, f.content, f.mode); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"etc/subuid", "etc/subgid"} {
+		if err := h.writeSub(p, m, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite plans a file with the owner and mode that it has in the new system,
+// or else root's with this mode.
+func (p *Planner) rewrite(name, content string, mode fs.FileMode) error {
+	uid, gid := 0, 0
+	if e, err := p.new.Lstat(name); err == nil && e.Kind == KindFile {
+		mode, uid, gid = e.Mode, e.UID, e.GID
+	}
+	return p.Write(name, []byte(content), mode, uid, gid)
+}
+
+// fit makes an account of the old system one that works in the new: its
+// shell must be there.
+func (users) fit(p *Planner, u user) user {
+	if u.shell == "" {
+		return u // /bin/sh, always
+	}
+	if shell, err := Clean(u.shell); err == nil && strings.HasPrefix(u.shell, "/") {
+		if real, err := Resolve(p.new, shell); err == nil {
+			if e, err := p.new.Lstat(real); err == nil && e.Kind == KindFile {
+				return u
+			}
+		}
+	}
+	to := "/bin/bash"
+	if !loginShell(u.shell) {
+		to = "/sbin/nologin"
+	}
+	p.Note(Translated, u.name, "its shell %q is not in the new system: %s", u.shell, to)
+	u.shell = to
+	return u
+}
+
+// describe notes what of an account is carried.
+func (users) describe(p *Planner, m *merged, u *user, release Release) {
+	o := m.old.user(u.name)
+	hash := m.old.hash(o)
+	what := "password kept"
+	switch {
+	case hash == "":
+		what = "has no password: anybody may log in where the system allows it"
+	case !usableHash(hash):
+		what = "no password"
+	case hash[0] == '!' || hash[0] == '*':
+		what = "password kept, and locked"
+	}
+	if f := strings.Split(m.old.shadow[u.name], ":"); len(f) == 9 && f[7] != "" {
+		what += ", expiry date kept"
+	}
+	p.Note(Carried, u.name, "UID %d, %s", u.uid, what)
+	if newHash(hash) && release.Major == 7 {
+		p.Note(Warning, u.name, "its password hash (%s) cannot be read by the new system: no login by password", strings.SplitAfterN(hash, "$", 3)[1]+" of crypt(5)")
+	}
+}
+
+// newHash tells whether glibc's own crypt, EL7's, does not know a hash.
+func newHash(hash string) bool {
+	hash = strings.TrimLeft(hash, "!*")
+	return slices.ContainsFunc([]string{"$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$"}, func(prefix string) bool { return strings.HasPrefix(hash, prefix) })
+}
+
+// writeSub plans subuid or subgid: the old system's lines for accounts that
+// come from there, the new one's for the others.
+func (users) writeSub(p *Planner, m *merged, name string) error {
+	pick := func(t Tree, fromOld bool) (string, error) {
+		text, err := readOptional(t, name, maxConfig)
+		if err != nil {
+			return "", failed("reading "+absolute(name), err)
+		}
+		var out strings.Builder
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(line)
+			who, _, ok := strings.Cut(line, ":")
+			if ok && strings.Count(line, ":") == 2 && m.fromOld[who] == fromOld && slices.ContainsFunc(m.users, func(u user) bool { return u.name == who }) {
+				out.WriteString(line + "\n")
+			}
+		}
+		return out.String(), nil
+	}
+	old, err := pick(p.old, true)
+	if err != nil {
+		return err
+	}
+	new, err := pick(p.new, false)
+	if err != nil {
+		return err
+	}
+	if old == "" && !Exists(p.new, name) {
+		return nil
+	}
+	return p.rewrite(name, old+new, 0o644)
+}
+
+// homeOf returns the path of a home that is one.
+func homeOf(u *user) (string, bool) {
+	home, err := Clean(u.home)
+	if err != nil || !strings.HasPrefix(u.home, "/") || home == "." {
+		return "", false
+	}
+	switch strings.SplitN(home, "/", 2)[0] {
+	case "proc", "sys", "dev", "run":
+		return "", false
+	}
+	return home, true
+}
+
+// carryHome plans the home of an account that is in both systems, and the
+// keys in it. The rest of a home is data: a path rule may name it.
+func (h users) carryHome(p *Planner, m *merged, o, u *user) error {
+	home, ok := homeOf(o)
+	if !ok || home != path.Clean(strings.TrimPrefix(u.home, "/")) {
+		return nil
+	}
+	from, err := resolveTrusted(p.old, home)
+	if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, errMounted) {
+			p.Note(Kept, absolute(home), "on another file system, which stays")
+		}
+		return nil
+	}
+	if err != nil {
+		return failed("looking at "+absolute(home), err)
+	}
+	e, err := p.old.Lstat(from)
+	if err != nil || e.Kind != KindDir {
+		return err
+	}
+	if m.fromOld[u.name] && e.UID == o.uid {
+		if err := h.makeHome(p, u, from, home); err != nil {
+			return err
+		}
+	}
+	if err := h.carryKeys(p, from, home); err != nil {
+		return err
+	}
+	return h.dropKeys(p, from, home)
+}
+
+// makeHome plans the home itself, and the files that a new account gets.
+func (users) makeHome(p *Planner, u *user, from, home string) error {
+	if at, err := resolveTrusted(p.new, home); err == nil {
+		if n, err := p.new.Lstat(at); err == nil && n.Kind == KindDir && n.UID == u.uid {
+			return nil // it is there already
+		}
+	}
+	if err := p.CopyTo(from, home); err != nil {
+		return err
+	}
+	skel, err := p.new.ReadDir("etc/skel")
+	if err != nil || !loginShell(u.shell) {
+		return nil //nolint:nilerr // without a skeleton there is nothing to copy
+	}
+	for _, s := range skel {
+		if s.Kind != KindFile {
+			continue
+		}
+		own := path.Join(from, s.Name())
+		e, err := p.old.Lstat(own)
+		switch {
+		case err == nil && e.Kind == KindFile && e.Size <= inline:
+			err = p.CopyTo(own, path.Join(home, s.Name()))
+		case errors.Is(err, fs.ErrNotExist):
+			var b []byte
+			if b, err = ReadFile(p.new, s.Path, inline); err == nil {
+				err = p.Write(path.Join(home, s.Name()), b, s.Mode, u.uid, u.gid)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Bounds of a .ssh directory: it is the user's own, who may put anything there.
+const (
+	maxKeyFile  = 1 << 20
+	maxKeyFiles = 1000
+)
+
+// carryKeys plans a home's .ssh. What is in it keeps its owner: a file that
+// is a hard link to somebody else's does not become the user's.
+func (users) carryKeys(p *Planner, from, home string) error {
+	found, err := Find(p.old, literal(path.Join(from, ".ssh"))+"/**")
+	if err != nil {
+		return failed("looking for keys in "+absolute(home), err)
+	}
+	n := 0
+	for _, e := range found {
+		to := path.Join(home, strings.TrimPrefix(e.Path, from))
+		if p.Dropped(to) {
+			continue
+		}
+		why := ""
+		switch n++; {
+		case n > maxKeyFiles:
+			why = fmt.Sprintf("more than %d files", maxKeyFiles)
+		case e.Kind == KindOther:
+			why = "a special file"
+		case e.Kind == KindFile && e.Size > maxKeyFile:
+			why = fmt.Sprintf("larger than %d bytes", maxKeyFile)
+		case e.Path == path.Join(from, ".ssh") && e.Kind != KindDir && e.Kind != KindSymlink:
+			why = "no directory"
+		}
+		if why != "" {
+			p.Note(Warning, absolute(to), "not carried: %s", why)
+			if n > maxKeyFiles {
+				return nil
+			}
+			continue
+		}
+		if err := p.CopyTo(e.Path, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropKeys removes from the new system the keys that the old one does not
+// have: of the image, or revoked since a rollback's target ran.
+func (users) dropKeys(p *Planner, from, home string) error {
+	for _, name := range []string{"authorized_keys", "authorized_keys2"} {
+		at, err := resolveTrusted(p.new, path.Join(home, ".ssh"))
+		if err != nil {
+			continue // there is none, or it is replaced
+		}
+		at = path.Join(at, name)
+		if Exists(p.new, at) && !Exists(p.old, path.Join(from, ".ssh", name)) && p.ops[at] == nil {
+			if err := p.Remove(at); err != nil {
+				return err
+			}
+			p.Note(Dropped, absolute(at), "keys of the new image: keys come from the old system")
+		}
+	}
+	return nil
+}
