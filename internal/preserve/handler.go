@@ -30,7 +30,7 @@ type Handler interface {
 // network: ifcfg, route, rule, sysconfig/network, NetworkManager,
 // resolv.conf, .link files, persistent-net rules.
 func handlers() []Handler {
-	return []Handler{users{}}
+	return []Handler{users{}, hostname{}, network{}, ssh{}}
 }
 
 // Planner collects a plan. Its methods are for handlers.

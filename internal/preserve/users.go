@@ -111,11 +111,16 @@ func (h users) writeFiles(p *Planner, m *merged) error {
 // rewrite plans a file with the owner and mode that it has in the new system,
 // or else root's with this mode.
 func (p *Planner) rewrite(name, content string, mode fs.FileMode) error {
-	uid, gid := 0, 0
-	if e, err := p.new.Lstat(name); err == nil && e.Kind == KindFile {
-		mode, uid, gid = e.Mode, e.UID, e.GID
-	}
+	mode, uid, gid := modeOf(p.new, name, mode)
 	return p.Write(name, []byte(content), mode, uid, gid)
+}
+
+// modeOf returns the mode and owner of a tree's file, or the mode given and root.
+func modeOf(t Tree, name string, otherwise fs.FileMode) (mode fs.FileMode, uid, gid int) {
+	if e, err := t.Lstat(name); err == nil && e.Kind == KindFile {
+		return e.Mode, e.UID, e.GID
+	}
+	return otherwise, 0, 0
 }
 
 // fit makes an account of the old system one that works in the new: its

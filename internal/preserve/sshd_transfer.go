@@ -1,0 +1,364 @@
+package preserve
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// sshdTransfer brings the settings of one system's sshd into another's.
+type sshdTransfer struct {
+	planner   *Planner
+	was, will *sshdConfig
+	old, new  Release
+	shipped   map[string]bool // file → is as the old image had it
+
+	lines   []string // what to write, outside of Match
+	carried []string // its keywords
+	matches []string // Match blocks
+	unset   []string // keywords of which the new system's own lines must go
+}
+
+// sshdLogin are the keywords that decide who can log in. Their effect is
+// carried even where the old system says it by a default.
+var sshdLogin = []string{
+	"port", "addressfamily", "listenaddress", "permitrootlogin", "passwordauthentication", "pubkeyauthentication",
+	"permitemptypasswords", "allowusers", "denyusers", "allowgroups", "denygroups", "authorizedkeysfile",
+	"challengeresponseauthentication", "authenticationmethods",
+}
+
+// sshdKnown are further keywords that mean the same to every sshd since EL7's.
+var sshdKnown = []string{
+	"acceptenv", "allowagentforwarding", "allowstreamlocalforwarding", "allowtcpforwarding", "authorizedkeyscommand",
+	"authorizedkeyscommanduser", "authorizedprincipalsfile", "banner", "chrootdirectory", "clientalivecountmax",
+	"clientaliveinterval", "compression", "fingerprinthash", "forcecommand", "gatewayports", "gssapiauthentication",
+	"gssapicleanupcredentials", "gssapistrictacceptorcheck", "hostbasedauthentication", "hostcertificate", "hostkey", "ignorerhosts",
+	"ignoreuserknownhosts", "ipqos", "kerberosauthentication", "kerberosorlocalpasswd", "kerberosticketcleanup", "logingracetime",
+	"loglevel", "maxauthtries", "maxsessions", "maxstartups", "permitopen", "permittty", "permittunnel",
+	"permituserenvironment", "permituserrc", "printlastlog", "printmotd", "rekeylimit", "revokedkeys", "streamlocalbindmask",
+	"streamlocalbindunlink", "strictmodes", "syslogfacility", "tcpkeepalive", "trustedusercakeys", "usedns", "usepam",
+	"versionaddendum", "x11displayoffset", "x11forwarding", "x11uselocalhost",
+}
+
+// sshdGone are keywords without effect in every sshd since EL8's.
+var sshdGone = []string{
+	"protocol", "useprivilegeseparation", "keyregenerationinterval", "serverkeybits", "rsaauthentication",
+	"rhostsrsaauthentication", "uselogin", "showpatchlevel", "authorizedkeysfile2", "pamauthenticationviakbdint", "useblacklist",
+}
+
+// sshdAlgorithms are lists of algorithms: one that the new sshd does not know
+// keeps it from starting.
+var sshdAlgorithms = []string{
+	"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "hostbasedacceptedalgorithms", "casignaturealgorithms",
+}
+
+// sshdDefault is what sshd does when its configuration says nothing.
+func sshdDefault(key string, r Release) string {
+	switch key {
+	case "port":
+		return "22"
+	case "addressfamily":
+		return "any"
+	case "permitrootlogin":
+		if r.Major == 7 || r.Major == 6 {
+			return "yes" // as EL patched it
+		}
+		return "prohibit-password"
+	case "passwordauthentication", "pubkeyauthentication", "challengeresponseauthentication":
+		return "yes"
+	case "permitemptypasswords":
+		return "no"
+	case "authorizedkeysfile":
+		return ".ssh/authorized_keys .ssh/authorized_keys2"
+	}
+	return ""
+}
+
+func (t *sshdTransfer) run() error {
+	for _, f := range t.was.files {
+		t.shipped[f] = t.planner.asShipped(f)
+	}
+	for _, key := range t.keys() {
+		if err := t.transfer(key); err != nil {
+			return err
+		}
+	}
+	if err := t.matchBlocks(); err != nil {
+		return err
+	}
+	if len(t.lines) == 0 && len(t.matches) == 0 && len(t.unset) == 0 {
+		t.planner.Note(Kept, absolute(sshdMain), "nothing to carry: sshd of the new system does the same")
+		return nil
+	}
+	if err := t.write(); err != nil {
+		return err
+	}
+	return t.verify()
+}
+
+// keys are the keywords to look at: those that decide about logins, and all
+// others that the old system sets.
+func (t *sshdTransfer) keys() []string {
+	keys := slices.Clone(sshdLogin)
+	for _, s := range t.was.settings {
+		if s.match == "" && !slices.Contains(keys, s.key) {
+			keys = append(keys, s.key)
+		}
+	}
+	slices.SortStableFunc(keys, func(a, b string) int { return sshdRank(a) - sshdRank(b) })
+	return keys
+}
+
+// transfer looks at one keyword.
+func (t *sshdTransfer) transfer(key string) error {
+	was, will := t.was.get(key), t.will.get(key)
+	said := slices.ContainsFunc(was, func(s sshdSetting) bool { return !t.shipped[s.file] })
+	if !said && t.untouched() {
+		// The customer never said anything: the new image decides. What it
+		// leaves to the default of its sshd is no decision: that must not
+		// lock anybody out.
+		if len(will) > 0 || !slices.Contains(sshdLogin, key) {
+			return nil
+		}
+	}
+	if !t.portable(key, was) {
+		return nil
+	}
+	is, shall := t.effective(key, was, t.old), t.effective(key, will, t.new)
+	if is == shall {
+		return nil
+	}
+	if !slices.Contains(sshdLogin, key) && !said && len(was) == 0 {
+		return nil
+	}
+	if slices.Contains(sshdLists, key) && len(will) > 0 {
+		t.unset = append(t.unset, key)
+	}
+	t.carried = append(t.carried, key)
+	if len(was) == 0 {
+		if v := sshdDefault(key, t.old); v != "" {
+			was = []sshdSetting{{key: key, word: sshdWords[key], value: v}}
+		}
+	}
+	for _, s := range was {
+		t.lines = append(t.lines, t.word(s)+" "+s.value)
+		t.planner.Note(Carried, "sshd", "%s %s", t.word(s), s.value)
+		if err := t.carryNamed(s); err != nil {
+			return err
+		}
+		if key == "port" {
+			t.selinuxPort(s.value)
+		}
+	}
+	if len(was) == 0 {
+		t.planner.Note(Carried, "sshd", "without %s, which the new image sets", will[0].word)
+	}
+	return nil
+}
+
+// untouched tells whether all of the old configuration is known to be the old
+// image's.
+func (t *sshdTransfer) untouched() bool {
+	for _, f := range t.was.files {
+		if !t.shipped[f] {
+			return false
+		}
+	}
+	return true
+}
+
+// effective is what a keyword amounts to.
+func (t *sshdTransfer) effective(key string, list []sshdSetting, r Release) string {
+	if len(list) == 0 {
+		if v := sshdDefault(key, r); v != "" {
+			list = []sshdSetting{{key: key, value: v}}
+		}
+	}
+	return normals(list)
+}
+
+// portable tells, with a note, whether the new sshd knows a keyword.
+func (t *sshdTransfer) portable(key string, was []sshdSetting) bool {
+	same := t.old.Major == t.new.Major && t.old.Major != 0
+	switch {
+	case slices.Contains(sshdLogin, key), slices.Contains(sshdKnown, key):
+		return true
+	case key == "subsystem":
+		return t.subsystem(was)
+	case slices.Contains(sshdGone, key):
+		t.planner.Note(Dropped, "sshd", "%s: has no effect any more", was[0].word)
+		return false
+	case same:
+		return true
+	case slices.Contains(sshdAlgorithms, key):
+		t.planner.Note(Warning, "sshd", "%s is not carried: the new system has its own list of algorithms", was[0].word)
+		return false
+	}
+	t.planner.Note(Warning, "sshd", "%s %.80q is not carried: not known to be the same in the new system", was[0].word, was[0].value)
+	return false
+}
+
+// subsystem lets a subsystem through whose program the new system has.
+func (t *sshdTransfer) subsystem(was []sshdSetting) bool {
+	for _, s := range was {
+		args := splitArgs(s.value)
+		if len(args) < 2 {
+			return false
+		}
+		if args[1] == "internal-sftp" {
+			continue
+		}
+		name, err := Clean(args[1])
+		if err != nil || !strings.HasPrefix(args[1], "/") {
+			return false
+		}
+		if real, err := Resolve(t.planner.new, name); err != nil || !Exists(t.planner.new, real) {
+			if args[0] != "sftp" { // the new system has its own path for that one
+				t.planner.Note(Warning, "sshd", "Subsystem %.80q is not carried: its program is not in the new system", s.value)
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// sshdWords are keywords as people write them, where the old system does not.
+var sshdWords = map[string]string{
+	"port": "Port", "addressfamily": "AddressFamily", "permitrootlogin": "PermitRootLogin", "passwordauthentication": "PasswordAuthentication",
+	"pubkeyauthentication": "PubkeyAuthentication", "permitemptypasswords": "PermitEmptyPasswords", "authorizedkeysfile": "AuthorizedKeysFile",
+	"challengeresponseauthentication": "ChallengeResponseAuthentication",
+}
+
+// word is the name of a keyword for the new sshd.
+func (t *sshdTransfer) word(s sshdSetting) string {
+	switch s.key {
+	case "challengeresponseauthentication":
+		if t.new.Major >= 9 {
+			return "KbdInteractiveAuthentication"
+		}
+		return "ChallengeResponseAuthentication"
+	case "pubkeyauthentication":
+		return "PubkeyAuthentication" // not DSAAuthentication
+	case "tcpkeepalive":
+		return "TCPKeepAlive"
+	}
+	return s.word
+}
+
+// matchBlocks collects the Match blocks of the old system.
+func (t *sshdTransfer) matchBlocks() error {
+	block := 0
+	for _, s := range t.was.settings {
+		if s.match == "" || t.shipped[s.file] {
+			continue
+		}
+		if !t.portable(s.key, []sshdSetting{s}) || s.key == "subsystem" {
+			continue
+		}
+		if s.block != block {
+			block = s.block
+			t.matches = append(t.matches, "Match "+s.match)
+			t.planner.Note(Carried, "sshd", "Match %s", s.match)
+		}
+		t.matches = append(t.matches, "\t"+t.word(s)+" "+s.value)
+		if err := t.carryNamed(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write plans the files: one that sorts before all others where the new
+// system includes a directory first, else lines at the top of the main file,
+// where the first value counts, and Match blocks at its end.
+func (t *sshdTransfer) write() error {
+	p := t.planner
+	mode, uid, gid := modeOf(p.new, sshdMain, 0o600)
+	main, _, err := treeText(p.new, sshdMain)
+	if err != nil {
+		return err
+	}
+	text := strings.Join(t.lines, "\n") + "\n"
+	blocks := strings.Join(t.matches, "\n")
+	edited := main
+	if t.will.include {
+		head := "# Carried over by abupdate from the system before. The first value counts:\n# what is set here wins over all other files.\n"
+		if blocks != "" {
+			text += "\n" + blocks + "\n"
+		}
+		if err := p.Write(sshdCarried, []byte(head+text), 0o600, 0, 0); err != nil {
+			return err
+		}
+	} else {
+		edited = sshdBegin + "\n" + text + sshdEnd + "\n\n" + strings.TrimSuffix(main, "\n") + "\n"
+		if blocks != "" {
+			edited += "\n" + sshdBegin + "\n" + blocks + "\n" + sshdEnd + "\n"
+		}
+	}
+	for _, f := range t.will.files {
+		body := edited
+		if f != sshdMain {
+			if body, _, err = treeText(p.new, f); err != nil {
+				return err
+			}
+		}
+		was := body
+		if f == sshdMain {
+			was = main
+		}
+		if body = t.comment(f, body); body != was && f != sshdOptions {
+			m, u, g := mode, uid, gid
+			if f != sshdMain {
+				m, u, g = modeOf(p.new, f, mode)
+			}
+			if err := p.Write(f, []byte(body), m, u, g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// comment takes the new system's own lines of list keywords out: there every
+// line counts, not the first.
+func (t *sshdTransfer) comment(file, text string) string {
+	if len(t.unset) == 0 || path.Clean(file) == sshdCarried {
+		return text
+	}
+	var out strings.Builder
+	ours, inMatch := false, false
+	for line := range strings.Lines(text) {
+		switch strings.TrimSpace(line) {
+		case sshdBegin:
+			ours = true
+		case sshdEnd:
+			ours = false
+		}
+		s, ok := parseSSHDLine(line)
+		if ok && s.key == "match" {
+			inMatch = true // to the end of the file
+		}
+		if ok && !ours && !inMatch && slices.Contains(t.unset, s.key) {
+			line = "# abupdate: not on this device: " + line
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// verify reads the result as the new sshd would.
+func (t *sshdTransfer) verify() error {
+	result, err := readSSHD(t.planner.Result())
+	if err != nil {
+		return err
+	}
+	for _, key := range t.carried {
+		is, shall := t.effective(key, result.get(key), t.new), t.effective(key, t.was.get(key), t.old)
+		if is != shall {
+			return t.planner.Refuse("sshd", fmt.Sprintf("%s would be %s in the new system instead of %s", key, is, shall),
+				"set it in /etc/ssh/sshd_config itself, or switch the handler off ([handlers] ssh = false)")
+		}
+	}
+	return nil
+}
