@@ -46,6 +46,7 @@ After an interruption run the same command again: what is right is kept.`,
 	flags.BoolVar(&f.VerifyFirst, "verify-first", false, "read and check the whole bundle before the first write")
 	flags.BoolVar(&f.Reinstall, "reinstall", false, "install the version that is running again")
 	flags.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, "accept an older version (never an older epoch)")
+	flags.BoolVar(&f.NoPreserve, "no-preserve", false, "do not carry the configuration into the new system")
 	flags.BoolVar(&f.downloadFirst, "download-first", false, "fetch the bundle to a file before anything else")
 	flags.Var(&f.limitRate, "limit-rate", "fetch at most `RATE` bytes a second (such as 500KiB)")
 	return c
@@ -78,7 +79,7 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 	}
 	applied, err := u.Apply(ctx, src, f.ApplyOptions)
 	r := result{
-		Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none",
+		Type: "result", Phase: u.Facts().Phase().String(), Preserve: update.PreserveNone,
 		BytesWritten: applied.BytesWritten, BytesFetched: src.Fetched(), BytesReused: applied.BytesReused,
 	}
 	a.ui.outcome = r
@@ -108,6 +109,9 @@ func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config
 			return err
 		}
 		a.leaveWatchdog()
+		r.Preserve = u.Preserving()
+	} else if f.NoPreserve {
+		r.Preserve = update.PreserveSkipped
 	}
 	if f.rebootExitCode && !f.reboot {
 		r.Code = codeReboot

@@ -26,7 +26,7 @@ func (a *app) commit(u *update.Updater) error {
 	if err := u.Commit(); err != nil {
 		return err
 	}
-	a.ui.Result(result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: "none"}, func() {
+	a.ui.Result(result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: update.PreserveNone}, func() {
 		a.ui.Printf("Slot %v is committed.\n", u.Facts().Running)
 	})
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
 	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/internal/preserve"
 	"github.com/abupdate/abupdate/internal/update"
 )
 
@@ -88,6 +89,7 @@ var codes = []struct {
 	{update.ErrNoFit, codeNoFit},
 	{update.ErrMigration, codeMigration},
 	{update.ErrHealth, codeHealth},
+	{preserve.ErrPreserve, codePreserve},
 	{update.ErrWrite, codeWrite},
 	{source.ErrDownload, codeDownload},
 	{bundle.ErrSignature, codeSignature},
@@ -126,6 +128,7 @@ var hints = []struct {
 	{bundle.ErrSignature, "the bundle is damaged or not from this device's vendor; fetch it again from the vendor. Nothing of it can boot"},
 	{bundle.ErrFormat, "this is not a whole bundle; fetch it again"},
 	{bundle.ErrIncompatible, "get the bundle made for this device; see: abupdate bundle info"},
+	{preserve.ErrPreserve, "correct what it names, or install without the configuration: --no-preserve"},
 	{update.ErrWrite, "the running system is untouched; run the same command again, and check the disk if this comes back"},
 	{bootctl.ErrBootState, "see what is wrong: abupdate doctor"},
 	{partition.ErrTable, "this disk was not set up by abupdate, or its partition table is damaged; see: abupdate doctor"},

@@ -7,13 +7,16 @@ import (
 )
 
 func newRollbackCommand(a *app) *cobra.Command {
-	var reboot bool
+	var reboot, carry bool
 	c := &cobra.Command{
 		Use:   "rollback",
 		Short: "Go back to the other system, or give up an update that was not booted yet",
 		Long: `rollback arms the other slot for a trial, with the way back. During a trial it
 marks the running slot bad and reboots to the other one at once. An update that
-was written or armed but not booted is given up.`,
+was written or armed but not booted is given up.
+
+What the other system has for configuration is what it had when it last ran;
+--carry-config gives it the present one (look first: abupdate preserve diff).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			u, done, err := a.openUpdater(update.ReadWrite)
@@ -21,14 +24,15 @@ was written or armed but not booted is given up.`,
 				return err
 			}
 			defer done()
-			return a.rollback(c, u, reboot)
+			return a.rollback(c, u, reboot, carry)
 		},
 	}
+	c.Flags().BoolVar(&carry, "carry-config", false, "carry the present configuration into the other system first")
 	c.Flags().BoolVar(&reboot, "reboot", false, "reboot when the other slot is armed")
 	return c
 }
 
-func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot bool) error {
+func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot, carry bool) error {
 	if a.disk == "" {
 		cfg, err := a.config()
 		if err != nil {
@@ -38,18 +42,22 @@ func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot bool) error {
 			return err
 		}
 	}
-	step, err := u.Rollback(c.Context())
+	step, err := u.Rollback(c.Context(), carry)
 	if err != nil {
 		return err
 	}
 	f := u.Facts()
+	preserved := update.PreserveNone
+	if carry && step == update.StepArmOther {
+		preserved = u.Preserving()
+	}
 	said := map[update.Step]string{
 		update.StepArmOther:  "The next boot is a trial of slot " + f.Target().String() + ".\n",
 		update.StepForget:    "The update was given up. Slot " + f.Running.String() + " stays.\n",
 		update.StepDisarm:    "Disarmed. Slot " + f.Running.String() + " stays.\n",
 		update.StepFailTrial: "Slot " + f.Running.String() + " is marked bad. The next boot is slot " + f.Target().String() + ".\n",
 	}
-	a.ui.Result(result{Type: "result", Phase: f.Phase().String(), Preserve: "none"}, func() { a.ui.Printf("%s", said[step]) })
+	a.ui.Result(result{Type: "result", Phase: f.Phase().String(), Preserve: preserved}, func() { a.ui.Printf("%s", said[step]) })
 	switch {
 	case step == update.StepFailTrial:
 		return a.reboot(true)

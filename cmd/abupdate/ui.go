@@ -10,6 +10,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"github.com/abupdate/abupdate/internal/update"
 )
 
 // ui is the one way to the user: results on stdout, progress, warnings and
@@ -153,14 +155,14 @@ func (u *ui) fail(err error) int {
 
 // result is the last JSON line of a command that changes something.
 type result struct {
-	Type         string       `json:"type"` // always "result"
-	Code         int          `json:"code"`
-	Phase        string       `json:"phase,omitempty"`
-	BytesWritten int64        `json:"bytesWritten"`
-	BytesFetched int64        `json:"bytesFetched"`
-	BytesReused  int64        `json:"bytesReused"`
-	Preserve     string       `json:"preserve,omitempty"`
-	Error        *resultError `json:"error,omitempty"`
+	Type         string           `json:"type"` // always "result"
+	Code         int              `json:"code"`
+	Phase        string           `json:"phase,omitempty"`
+	BytesWritten int64            `json:"bytesWritten"`
+	BytesFetched int64            `json:"bytesFetched"`
+	BytesReused  int64            `json:"bytesReused"`
+	Preserve     update.Preserved `json:"preserve,omitempty"`
+	Error        *resultError     `json:"error,omitempty"`
 }
 
 type resultError struct {

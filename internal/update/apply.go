@@ -20,6 +20,7 @@ type ApplyOptions struct {
 	VerifyFirst    bool // read and check the whole bundle before the first write
 	Reinstall      bool // install the running version again
 	AllowDowngrade bool // accept an older version; never an older epoch
+	NoPreserve     bool // do not carry the configuration into the new system
 }
 
 // Applied is the outcome of apply.
@@ -75,17 +76,34 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	if o.DryRun {
 		return done, nil
 	}
-	if err := u.install(ctx, b.Reader, &done); err != nil {
+	if err := u.install(ctx, b.Reader, o, &done); err != nil {
 		return done, errors.Join(err, u.noteFailure(ctx, &done, err))
 	}
 	if err := u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Message: "written and read back"}); err != nil {
 		return done, err
 	}
 	if u.dev.deferred {
-		return done, nil
+		return done, u.checkPreserve(ctx, done.Slot)
 	}
 	done.Armed = true
 	return done, u.Arm(ctx)
+}
+
+// checkPreserve finds out now, rather than in the shutdown, whether the
+// configuration can be carried into the new system. If not, the slot is given
+// up: what it would boot is not the customer's device.
+func (u *Updater) checkPreserve(ctx context.Context, id slot.ID) error {
+	if u.preserving(id) != PreserveDone {
+		return nil
+	}
+	if _, err := u.PlanPreserve(ctx); err != nil {
+		err = fmt.Errorf("planning what to carry into slot %v: %w", id, err)
+		if ctx.Err() != nil {
+			return err
+		}
+		return errors.Join(err, u.drop(ActionApply, codePreserve, err.Error()))
+	}
+	return nil
 }
 
 // openBundle verifies the bundle's head and holds it against this device.
@@ -129,7 +147,7 @@ func (u *Updater) verifyAll(ctx context.Context, b *bundle.Reader) error {
 }
 
 // install prepares the target, writes the image and reads it back.
-func (u *Updater) install(ctx context.Context, b *bundle.Reader, done *Applied) (err error) {
+func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions, done *Applied) (err error) {
 	ir, err := nextImage(b, rootImage)
 	if err != nil {
 		return err
@@ -141,7 +159,7 @@ func (u *Updater) install(ctx context.Context, b *bundle.Reader, done *Applied) 
 	defer func() { err = errors.Join(err, closeSlot()) }()
 
 	before := u.facts.Slot(done.Slot).Record
-	record := &SlotRecord{State: RecordWriting, Envelope: b.Envelope(), Keyrings: b.Keyrings()}
+	record := &SlotRecord{State: RecordWriting, Envelope: b.Envelope(), Keyrings: b.Keyrings(), NoPreserve: o.NoPreserve}
 	if err := u.claimTarget(done.Slot, record); err != nil {
 		return err
 	}

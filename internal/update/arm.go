@@ -24,6 +24,18 @@ func (u *Updater) Arm(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the kernel arguments of the running slot %v: %w", u.facts.Running, err)
 	}
+	if u.preserving(target) == PreserveDone {
+		// The slot may be complete from an arming that was cut: while its files
+		// change it must not look so.
+		if err := u.dev.Store.InvalidateArgs(bootctl.SystemOf(target)); err != nil {
+			return err
+		}
+		more, err := u.restore(ctx, target)
+		if err != nil {
+			return fmt.Errorf("carrying the configuration into slot %v: %w", target, err)
+		}
+		args.Device = addArgs(args.Device, more)
+	}
 	if im, ok := rootOf(u.facts.Slot(target).Manifest); ok {
 		args.Image = im.KernelArgs
 	}
@@ -86,16 +98,19 @@ func (u *Updater) Commit() error {
 // Rollback leads back to the other system, or gives up an update that has not
 // been booted. It returns what it did; StepFailTrial and StepArmOther take a
 // reboot to come true.
-func (u *Updater) Rollback(context.Context) (Step, error) {
+//
+// With carry the other system gets the configuration of this one before it is
+// armed.
+func (u *Updater) Rollback(ctx context.Context, carry bool) (Step, error) {
 	step, err := Decide(u.facts, CommandRollback)
 	if err != nil {
 		return 0, err
 	}
 	switch step {
 	case StepArmOther:
-		return step, u.armOther()
+		return step, u.armOther(ctx, carry)
 	case StepForget:
-		return step, u.drop(ActionRollback, "the slot just written was given up")
+		return step, u.drop(ActionRollback, 0, "the slot just written was given up")
 	case StepDisarm:
 		return step, u.disarm()
 	case StepFailTrial:
@@ -105,14 +120,38 @@ func (u *Updater) Rollback(context.Context) (Step, error) {
 	return 0, fmt.Errorf("internal error: rollback decided on step %d", step)
 }
 
-func (u *Updater) armOther() error {
+func (u *Updater) armOther(ctx context.Context, carry bool) error {
 	other := u.facts.Target()
 	if m := u.facts.Slot(other).Manifest; m != nil && m.Epoch < u.trust.Epoch {
 		return withHint(fmt.Errorf("%w: version %s in slot %v has epoch %d, and this device accepts %d and later",
 			ErrDowngrade, m.Version, other, m.Epoch, u.trust.Epoch),
 			"install a current version: abupdate apply")
 	}
-	return u.arm(other, ActionRollback)
+	if !carry {
+		return u.arm(other, ActionRollback)
+	}
+	if !u.facts.Slot(other).written() {
+		return withHint(fmt.Errorf("%w: what slot %v holds is not known well enough to change it", ErrNothing, other),
+			"roll back without --carry-config, or install a version anew: abupdate apply")
+	}
+	if _, err := u.PlanPreserve(ctx); err != nil {
+		return fmt.Errorf("planning what to carry into slot %v: %w", other, err) // nothing has changed yet
+	}
+	// From here on the other slot is one that was just written: a cut leaves
+	// it waiting for the orderly shutdown, which restores and arms it.
+	if err := u.setBoot(bootctl.Disarm(u.facts.Boot, u.facts.Running)); err != nil {
+		return err
+	}
+	if r := u.facts.Slot(other).Record; r.NoPreserve {
+		r.NoPreserve = false
+		if err := u.setRecord(other, r); err != nil {
+			return err
+		}
+	}
+	if err := u.refresh(); err != nil {
+		return err
+	}
+	return u.Arm(ctx)
 }
 
 // disarm undoes an arm. A slot that had been good before (armed by rollback)
@@ -121,7 +160,7 @@ func (u *Updater) disarm() error {
 	other := u.facts.Target()
 	s := u.facts.Slot(other)
 	if s.Record == nil || !s.Record.Committed {
-		return u.drop(ActionRollback, "disarmed and given up before its first boot")
+		return u.drop(ActionRollback, 0, "disarmed and given up before its first boot")
 	}
 	if err := u.setBoot(bootctl.Restore(u.facts.Boot, u.facts.Running)); err != nil {
 		return err
@@ -134,7 +173,7 @@ func (u *Updater) disarm() error {
 
 // drop gives up the content of the target slot. Each line is durable before
 // the next; a cut between them leaves a slot that does not boot.
-func (u *Updater) drop(action Action, why string) error {
+func (u *Updater) drop(action Action, code int, why string) error {
 	target := u.facts.Target()
 	if err := u.setBoot(bootctl.Disarm(u.facts.Boot, u.facts.Running)); err != nil {
 		return err
@@ -151,7 +190,7 @@ func (u *Updater) drop(action Action, why string) error {
 			return err
 		}
 	}
-	if err := u.record(Result{Action: action, Slot: target.String(), Version: version, Message: why}); err != nil {
+	if err := u.record(Result{Action: action, Slot: target.String(), Version: version, Code: code, Message: why}); err != nil {
 		return err
 	}
 	return u.refresh()

@@ -242,6 +242,6 @@ func at(id slot.ID, why bootctl.Why, f func(*Updater) error) func(*blockdevtest.
 }
 
 func rollback(u *Updater) error {
-	_, err := u.Rollback(context.Background())
+	_, err := u.Rollback(context.Background(), false)
 	return err
 }

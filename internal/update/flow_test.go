@@ -50,16 +50,16 @@ func TestUpdateFlow(t *testing.T) {
 		t.Fatalf("the running version again: %v", err)
 	}
 
-	if step, err := u.Rollback(context.Background()); err != nil || step != StepArmOther {
+	if step, err := u.Rollback(context.Background(), false); err != nil || step != StepArmOther {
 		t.Fatalf("rollback: %v, %v", step, err)
 	}
-	if step, err := u.Rollback(context.Background()); err != nil || step != StepDisarm {
+	if step, err := u.Rollback(context.Background(), false); err != nil || step != StepDisarm {
 		t.Fatalf("rollback of the rollback: %v, %v", step, err)
 	}
 	if got := u.Facts().Boot; !got.A.OK || !got.B.OK || got.Primary != slot.B {
 		t.Fatalf("disarmed: %+v", got)
 	}
-	_, err = u.Rollback(context.Background())
+	_, err = u.Rollback(context.Background(), false)
 	must(t, err)
 	spendTry(t, u)
 	u = mustOpen(t, disk, slot.A, bootctl.WhyTrial)
@@ -68,7 +68,7 @@ func TestUpdateFlow(t *testing.T) {
 	if u.Facts().SlotState(slot.A) != SlotBad || u.Facts().Boot.Primary != slot.B {
 		t.Fatalf("after the failed trial: slot a %v, %+v", u.Facts().SlotState(slot.A), u.Facts().Boot)
 	}
-	if _, err := u.Rollback(context.Background()); !errors.Is(err, ErrNothing) {
+	if _, err := u.Rollback(context.Background(), false); !errors.Is(err, ErrNothing) {
 		t.Fatalf("rollback to a slot that failed: %v", err)
 	}
 	ring, err := u.History()
@@ -99,7 +99,7 @@ func TestForget(t *testing.T) {
 	b2 := v.bundleFile(t, content("2", 2*mib), nil)
 	_, err := apply(u, b2, ApplyOptions{})
 	must(t, err)
-	if step, err := u.Rollback(context.Background()); err != nil || step != StepForget {
+	if step, err := u.Rollback(context.Background(), false); err != nil || step != StepForget {
 		t.Fatalf("rollback: %v, %v", step, err)
 	}
 	must(t, u.Arm(context.Background()))
@@ -177,7 +177,7 @@ func TestEpochRatchet(t *testing.T) {
 	if _, err := apply(u, old, ApplyOptions{AllowDowngrade: true, Reinstall: true}); !errors.Is(err, ErrDowngrade) {
 		t.Errorf("a bundle of an older epoch: %v", err)
 	}
-	if _, err := u.Rollback(context.Background()); !errors.Is(err, ErrDowngrade) {
+	if _, err := u.Rollback(context.Background(), false); !errors.Is(err, ErrDowngrade) {
 		t.Errorf("rollback to an older epoch: %v", err)
 	}
 }

@@ -31,9 +31,11 @@ type Result struct {
 	Message string `json:"message,omitempty"`
 }
 
-// codeHealth is the exit code of a failed trial, for results that are written
-// by a later boot.
-const codeHealth = 50
+// Exit codes in results that are not those of the command at work.
+const (
+	codeHealth   = 50 // a failed trial
+	codePreserve = 51 // the configuration cannot be carried over
+)
 
 // historyLength is how many results are kept.
 const historyLength = 100

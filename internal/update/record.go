@@ -50,6 +50,8 @@ type SlotRecord struct {
 	State RecordState
 	// Committed: this content has been booted and found good.
 	Committed bool
+	// NoPreserve: the configuration is not carried into this slot, by request.
+	NoPreserve bool
 	// InstalledAt is the wall clock, in seconds since 1970, when the content
 	// was read back; for people only, as the clock may be wrong. 0: unknown.
 	InstalledAt int64
@@ -67,6 +69,7 @@ type recordHeader struct {
 	Format         int    `json:"format"`
 	State          string `json:"state"`
 	Committed      bool   `json:"committed"`
+	NoPreserve     bool   `json:"noPreserve,omitempty"`
 	InstalledAt    int64  `json:"installedAt"`
 	EnvelopeLength int    `json:"envelopeLength"`
 	KeyringsLength int    `json:"keyringsLength"`
@@ -77,7 +80,10 @@ func (r *SlotRecord) Encode() ([]byte, error) {
 	if _, err := ParseRecordState(r.State.String()); err != nil {
 		return nil, fmt.Errorf("internal error: %w", err)
 	}
-	head, err := json.Marshal(recordHeader{1, r.State.String(), r.Committed, r.InstalledAt, len(r.Envelope), len(r.Keyrings)})
+	head, err := json.Marshal(recordHeader{
+		Format: 1, State: r.State.String(), Committed: r.Committed, NoPreserve: r.NoPreserve, InstalledAt: r.InstalledAt,
+		EnvelopeLength: len(r.Envelope), KeyringsLength: len(r.Keyrings),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func ParseSlotRecord(b []byte) (*SlotRecord, error) {
 		return nil, fmt.Errorf("slot record: lengths %d + %d do not fit its %d bytes", h.EnvelopeLength, h.KeyringsLength, len(rest))
 	}
 	return &SlotRecord{
-		State: state, Committed: h.Committed, InstalledAt: h.InstalledAt,
+		State: state, Committed: h.Committed, NoPreserve: h.NoPreserve, InstalledAt: h.InstalledAt,
 		Envelope: bytes.Clone(rest[:h.EnvelopeLength]), Keyrings: bytes.Clone(rest[h.EnvelopeLength:]),
 	}, nil
 }
