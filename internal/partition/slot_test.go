@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -113,48 +114,54 @@ func diskWith(t testing.TB, image []byte) *blockdevtest.Disk {
 // TestCrashInSlot: a first MiB that is there stands before one whole image, the
 // old or the new; the writer run again finishes the job, and is cut again.
 func TestCrashInSlot(t *testing.T) {
-	old, image := testImage(1), testImage(2)
-	shared := bytes.Clone(image) // the same first MiB and more, another end
-	copy(shared[1700<<10:], old[1700<<10:])
-	for name, before := range map[string][]byte{
-		"over another image":        old,
-		"over one with equal start": shared,
-		"over zeros":                make([]byte, slotSize),
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			write := func(d *blockdevtest.Disk) error {
-				_, err := install(slotOn(t, d), image)
+	for variant := range uint64(blockdevtest.Variants()) {
+		old, image := testImage(2*variant+1), testImage(2*variant+2)
+		shared := bytes.Clone(image) // the same first MiB and more, another end
+		copy(shared[1700<<10:], old[1700<<10:])
+		for name, before := range map[string][]byte{
+			"over another image":        old,
+			"over one with equal start": shared,
+			"over zeros":                make([]byte, slotSize),
+		} {
+			t.Run(fmt.Sprintf("%s, variant %d", name, variant), func(t *testing.T) {
+				t.Parallel()
+				crashInSlot(t, before, image)
+			})
+		}
+	}
+}
+
+func crashInSlot(t *testing.T, before, image []byte) {
+	write := func(d *blockdevtest.Disk) error {
+		_, err := install(slotOn(t, d), image)
+		return err
+	}
+	got := make([]byte, len(image))
+	around := make([]byte, 2*mib)
+	blockdevtest.Campaign{
+		Base: diskWith(t, before), Run: write, Recover: write, Recoveries: 1,
+		Check: func(c blockdevtest.Crash) error {
+			if _, err := c.Disk.ReadAt(got, slotOff); err != nil {
 				return err
 			}
-			got := make([]byte, len(image))
-			around := make([]byte, 2*mib)
-			blockdevtest.Campaign{
-				Base: diskWith(t, before), Run: write, Recover: write, Recoveries: 1,
-				Check: func(c blockdevtest.Crash) error {
-					if _, err := c.Disk.ReadAt(got, slotOff); err != nil {
-						return err
-					}
-					done := c.Done || c.First != nil && c.First.Done
-					head, rest := got[:HeadSize], got[HeadSize:]
-					switch {
-					case done && !bytes.Equal(got, image):
-						return errors.New("acknowledged and not there")
-					case !isZero(head) && !bytes.Equal(rest, image[HeadSize:]) && !bytes.Equal(rest, before[HeadSize:][:len(rest)]):
-						return errors.New("a first MiB before a mixture of two images")
-					case !done: // guard has seen each write
-						return nil
-					}
-					_, err := c.Disk.ReadAt(around[:mib], 0)
-					_, errBehind := c.Disk.ReadAt(around[mib:], slotOff+slotSize)
-					if !bytes.Equal(around, bytes.Repeat([]byte{0x5A}, 2*mib)) {
-						err = errors.Join(err, errBehind, errors.New("bytes outside of the slot changed"))
-					}
-					return err
-				},
-			}.Test(t)
-		})
-	}
+			done := c.Done || c.First != nil && c.First.Done
+			head, rest := got[:HeadSize], got[HeadSize:]
+			switch {
+			case done && !bytes.Equal(got, image):
+				return errors.New("acknowledged and not there")
+			case !isZero(head) && !bytes.Equal(rest, image[HeadSize:]) && !bytes.Equal(rest, before[HeadSize:][:len(rest)]):
+				return errors.New("a first MiB before a mixture of two images")
+			case !done: // guard has seen each write
+				return nil
+			}
+			_, err := c.Disk.ReadAt(around[:mib], 0)
+			_, errBehind := c.Disk.ReadAt(around[mib:], slotOff+slotSize)
+			if !bytes.Equal(around, bytes.Repeat([]byte{0x5A}, 2*mib)) {
+				err = errors.Join(err, errBehind, errors.New("bytes outside of the slot changed"))
+			}
+			return err
+		},
+	}.Test(t)
 }
 
 // TestSlotResumesAfterAnyCut stops the writer at each operation, then runs it
