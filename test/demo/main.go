@@ -85,7 +85,7 @@ func run(ctx context.Context) error {
 	if err := g.story(ctx); err != nil {
 		return fmt.Errorf("%w\nThe gateway's serial console is in %s", err, filepath.Join(dir, "serial0.log"))
 	}
-	fmt.Printf("\nDone in %.0f s. The gateway's serial console is in %s.\n",
+	fmt.Printf("Done in %.0f s. The gateway's serial console is in %s.\n",
 		time.Since(begin).Seconds(), filepath.Join(dir, "serial0.log"))
 	return nil
 }

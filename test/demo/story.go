@@ -90,7 +90,7 @@ func (g *gateway) panickingUpdate(ctx context.Context) error {
 			say("  no try is left: GRUB goes back to slot a, version %s, by itself", b.Version)
 			break
 		}
-		if _, err := g.machine.Console.Expect(ctx, `Kernel panic`); err != nil {
+		if err := g.expect(ctx, `Kernel panic`); err != nil {
 			return err
 		}
 		say("  try %d of slot b: version %s crashes the kernel, which reboots", try, b.Version)
@@ -111,7 +111,10 @@ func (g *gateway) unhealthyUpdate(ctx context.Context) error {
 	if _, err := g.boots(ctx, "b", "4.0.0", "trial"); err != nil {
 		return err
 	}
-	say("  its health check fails: the slot is marked bad, and the gateway reboots at once")
+	if err := g.expect(ctx, `going back to slot a`); err != nil {
+		return err
+	}
+	say("  its health check fails until the deadline: the slot is marked bad, and the gateway reboots")
 	if _, err := g.boots(ctx, "a", "1.0.0", "good"); err != nil {
 		return err
 	}
@@ -168,6 +171,14 @@ func (g *gateway) boot(ctx context.Context) (tiny.Boot, error) {
 	return tiny.ParseBoot(groups)
 }
 
+// expect waits for words on the gateway's console.
+func (g *gateway) expect(ctx context.Context, pattern string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := g.machine.Console.Expect(ctx, pattern)
+	return err
+}
+
 // boots waits for the next start, which must be the one named, until its
 // network is up.
 func (g *gateway) boots(ctx context.Context, slot, version, why string) (tiny.Boot, error) {
@@ -187,7 +198,7 @@ func (g *gateway) boots(ctx context.Context, slot, version, why string) (tiny.Bo
 func (g *gateway) up(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if _, err := g.machine.Console.Expect(ctx, tiny.UpPattern); err != nil {
+	if err := g.expect(ctx, tiny.UpPattern); err != nil {
 		return err
 	}
 	return g.machine.Control.Ready(ctx)
