@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ type device struct {
 	machine *vm.Machine
 	shadow  *shadow
 	files   map[bootctl.System]bootmodel.Files
+	beside  []vm.Disk        // disks that the hardware finds before the device's own
 	server  *httptest.Server // of bundles
 }
 
@@ -158,7 +160,7 @@ func (d *device) start(disk vm.Disk, args ...string) {
 	})
 	d.ctx = ctx
 	disk.Path = d.disk
-	m, err := vm.Start(ctx, vm.Config{Firmware: d.fw, Disks: []vm.Disk{disk}, LogDir: logDir(d.t), Args: args})
+	m, err := vm.Start(ctx, vm.Config{Firmware: d.fw, Disks: append(slices.Clip(d.beside), disk), LogDir: logDir(d.t), Args: args})
 	d.must(err)
 	d.t.Cleanup(func() { _ = m.Close() })
 	// A prompt waits for a key that nobody presses.
@@ -201,7 +203,7 @@ func (d *device) boots(sys bootctl.System, why bootctl.Why) tiny.Boot {
 	b := d.bootLine()
 	want := tiny.Boot{
 		Version: b.Version, Slot: sys.String(), Why: why.String(), Seq: predicted.Seq,
-		Root: fmt.Sprintf("/dev/vda%d", d.slotPart(sys)),
+		Root: fmt.Sprintf("/dev/vd%c%d", 'a'+len(d.beside), d.slotPart(sys)),
 	}
 	if b != want {
 		d.t.Fatalf("GRUB started\n%+v, want\n%+v", b, want)

@@ -18,7 +18,7 @@ import (
 
 const (
 	// testTime is how long one test may take, without its turn in the queue.
-	testTime = 5 * time.Minute
+	testTime = 10 * time.Minute
 	// bootTime is how long a machine may take from a reset to its boot line.
 	// Alone it is 5 s (BIOS) or 7 s (UEFI).
 	bootTime = 90 * time.Second

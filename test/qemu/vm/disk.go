@@ -19,6 +19,8 @@ type Disk struct {
 	WriteLog string
 	// BadSectors are 512-byte sectors that can be read, and whose writes fail.
 	BadSectors []int64
+	// BootLast makes the firmware try the other disks first.
+	BootLast bool
 }
 
 // arguments attaches d as the i-th virtio disk, with a write cache that the
@@ -48,10 +50,14 @@ func (d Disk) arguments(i int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Boot index 0 is taken when QEMU loads a kernel by itself.
+	order := i + 1
+	if d.BootLast {
+		order += 100
+	}
 	return []string{
 		"-blockdev", string(arg),
-		// Boot index 0 is taken when QEMU loads a kernel by itself.
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d,write-cache=on", name, i+1),
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=%s,bootindex=%d,write-cache=on", name, order),
 	}, nil
 }
 
