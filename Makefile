@@ -35,13 +35,18 @@ lint: ## layering, forbidden writers, formatting, tidy go.mod
 fmt: ## format the sources
 	$(TOOL) golangci-lint fmt ./...
 
-crash: ## every simulated power cut and fault, the long list
+SIZE ?= 2
+crash: ## power cuts at every write of every campaign, twice; faults of every operation
 	@tools/need test
-	go test -count=1 -tags crash -timeout 20m -run 'Crash|Cut|Fault' $(TESTFLAGS) ./internal/...
+	@CRASH_SIZE=$(SIZE) go run ./test/verdict crash -count=1 -timeout 20m -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
 
-attack: ## hostile bundles, servers and disks, one named test each
+crash-long: ## the same with more seeds and more second cuts: SIZE=100 is some hours
 	@tools/need test
-	go test -count=1 -run Attack $(TESTFLAGS) ./...
+	@CRASH_SIZE=$(SIZE) nice go run ./test/verdict crash -count=1 -timeout 48h -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
+
+attack: ## hostile bundles, servers and surroundings: each named attack and its verdict
+	@tools/need test
+	@go run ./test/verdict attack -count=1 -run '^TestAttack_' $(TESTFLAGS) $(call with,^func TestAttack_)
 
 fuzz: ## fuzz every parser for FUZZTIME each
 	@set -e; for pkg in $(call with,^func Fuzz); do \
@@ -79,4 +84,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean
+.PHONY: help build test lint fmt crash crash-long attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean

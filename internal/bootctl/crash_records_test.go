@@ -26,13 +26,13 @@ var recordSizes = map[bootctl.RecordID]int{
 }
 
 // recordOf returns version n of a record.
-func recordOf(id bootctl.RecordID, n byte) []byte {
-	size := recordSizes[id]
+func recordOf(id bootctl.RecordID, variant, n byte) []byte {
+	size := max(0, recordSizes[id]-int(variant)*700)
 	if blockdevtest.Scale() == 1 {
 		size = min(size, 12<<10)
 	}
 	b := make([]byte, size+int(n))
-	rand.NewChaCha8([32]byte{byte(id), n}).Read(b)
+	rand.NewChaCha8([32]byte{byte(id), variant, n}).Read(b)
 	return b
 }
 
@@ -41,9 +41,11 @@ func recordOf(id bootctl.RecordID, n byte) []byte {
 // Written once more after the cut, and cut there again, the same.
 func TestCrashInRecords(t *testing.T) {
 	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
-		for _, physical := range []int{512, 4096} {
-			t.Run(fmt.Sprintf("%v, sectors of %d", id, physical), func(t *testing.T) {
+		for variant := range 2 * blockdevtest.Variants() {
+			physical := []int{512, 4096}[variant%2]
+			t.Run(fmt.Sprintf("%v, variant %d, sectors of %d", id, variant/2, physical), func(t *testing.T) {
 				t.Parallel()
+				recordOf := func(id bootctl.RecordID, n byte) []byte { return recordOf(id, byte(variant/2), n) }
 				base := newDisk(t, good, physical)
 				must(t, open(t, base).SetRecord(id, recordOf(id, 1)))
 				set := func(d *blockdevtest.Disk, versions ...byte) error {

@@ -1,6 +1,7 @@
 package bootctl_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -297,6 +298,11 @@ func TestCrashInGRUB(t *testing.T) {
 				Base: newDisk(t, s, physical), Run: grub, Recover: grub,
 				Check: func(cut blockdevtest.Crash) error {
 					after, _, err := open(t, cut.Disk).State()
+					if errors.Is(err, bootctl.ErrBothBroken) && cut.First != nil && !s.A.OK {
+						// Two torn sectors in two last resorts in a row: GRUB knows no
+						// good slot to lose, and goes on without a boot state.
+						return grub(cut.Disk.Clone())
+					}
 					if err != nil || after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
 						return fmt.Errorf("%+v became %+v: %v", s, after, err)
 					}

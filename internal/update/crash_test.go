@@ -11,6 +11,7 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
+	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/slot"
 )
 
@@ -25,12 +26,21 @@ type bed struct {
 	buf    []byte
 }
 
-func newBed(t *testing.T) *bed {
+func newBed(t *testing.T, variant int) *bed {
 	t.Helper()
 	v := newVendor(t)
-	b := &bed{v: v, images: map[slot.ID][]byte{slot.A: content("1", 2*mib), slot.B: content("2", 2*mib+512)}}
+	b := &bed{v: v, images: map[slot.ID][]byte{
+		slot.A: content(fmt.Sprint("1", variant), 2*mib),
+		slot.B: content(fmt.Sprint("2", variant), 2*mib+512),
+	}}
 	b.base = v.newDisk(t, b.images[slot.A])
-	b.path = v.bundleFile(t, b.images[slot.B], nil)
+	b.path = v.bundleFile(t, b.images[slot.B], func(o *bundle.CreateOptions) {
+		o.FrameSize = []int64{256 << 10, 64 << 10, 1 << 20, 128 << 10, 512 << 10}[variant%5]
+	})
+	if variant%2 == 1 { // the target is not empty: an older system, or the frames of this one
+		_, err := b.base.WriteAt(b.images[slot.A+slot.ID(variant/2%2)], slotBAt)
+		must(t, err)
+	}
 	b.layout = mustOpen(t, b.base.Clone(), slot.A, bootctl.WhyGood).dev.Store.Layout()
 	b.buf = make([]byte, 2*mib+512)
 	return b
@@ -123,10 +133,11 @@ func (b *bed) update(disk *blockdevtest.Disk) error {
 // GRUB's try to the commit, and again on the way from there: one complete
 // system boots, what was acknowledged holds, and the job is finished.
 func TestCrashUpdate(t *testing.T) {
-	for _, physical := range []int{blockdev.SectorSize, 4096} {
-		t.Run(fmt.Sprintf("sectors of %d", physical), func(t *testing.T) {
+	for variant := range 2 * blockdevtest.Variants() {
+		physical := []int{blockdev.SectorSize, 4096}[variant%2]
+		t.Run(fmt.Sprintf("variant %d, sectors of %d", variant/2, physical), func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t)
+			b := newBed(t, variant/2)
 			b.base.SetPhysicalSector(physical)
 			blockdevtest.Campaign{
 				Base: b.base, Run: b.update, Recover: b.update, Recoveries: 2,
@@ -172,7 +183,7 @@ func (b *bed) check(c blockdevtest.Crash) error {
 // TestCrashDecisions cuts the power at every write of the commands that move
 // only the boot state and the records, and again in the boot that follows.
 func TestCrashDecisions(t *testing.T) {
-	b := newBed(t)
+	b := newBed(t, 0)
 	ctx := context.Background()
 
 	armed := b.base.Clone()

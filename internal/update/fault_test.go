@@ -35,7 +35,7 @@ func TestFaultUpdate(t *testing.T) {
 			}
 			t.Run(name+map[bool]string{false: "", true: ", from then on"}[sticky], func(t *testing.T) {
 				t.Parallel()
-				b := newBed(t)
+				b := newBed(t, 0)
 				fault.Sticky = sticky
 				for fault.At = 0; b.fails(t, fault); fault.At++ {
 				}

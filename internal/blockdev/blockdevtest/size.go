@@ -16,6 +16,10 @@ func Scale() int {
 	return n
 }
 
+// Variants is how many different contents a campaign goes through, which is
+// more than one in a long run only.
+func Variants() int { return max(1, Scale()/4) }
+
 // seeds is the number of random subsets of unsynced writes that are tried.
 func seeds() uint64 { return uint64(4 * Scale()) }
 
