@@ -154,7 +154,7 @@ func (r *gatewayRig) start(version string) {
 // boots waits for the next start of a system and checks which one it is.
 func (r *gatewayRig) boots(version, slot, why string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	got, err := r.machine.Console.Expect(ctx, `gateway: version=(\S*) slot=(\S*) why=(\S*) root=(\S*)`)
 	if err != nil {
@@ -174,7 +174,7 @@ func (r *gatewayRig) ssh(command string) string {
 		r.t.Fatal(err)
 	}
 	var out string
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Second) {
 		if out, err = runSSH(address, r.login, command); err == nil {
 			return out
 		}
@@ -254,7 +254,7 @@ func (r *gatewayRig) status() (s gatewayStatus) {
 // committed waits until the health service has committed the running slot.
 func (r *gatewayRig) committed() {
 	r.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(2 * time.Second) {
+	for deadline := time.Now().Add(4 * time.Minute); ; time.Sleep(2 * time.Second) {
 		s := r.status()
 		if s.Committed {
 			return
