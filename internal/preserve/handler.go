@@ -30,7 +30,7 @@ type Handler interface {
 // network: ifcfg, route, rule, sysconfig/network, NetworkManager,
 // resolv.conf, .link files, persistent-net rules.
 func handlers() []Handler {
-	return []Handler{users{}, hostname{}, network{}, ssh{}}
+	return []Handler{users{}, hostname{}, network{}, selinux{}, ssh{}, clock{}, sudo{}, cron{}, sysctl{}, firewall{}, caTrust{}}
 }
 
 // Planner collects a plan. Its methods are for handlers.
