@@ -44,9 +44,17 @@ var extentFlagNames = []struct {
 	flag ExtentFlags
 	name string
 }{
-	{ExtentLast, "LAST"}, {ExtentUnknown, "UNKNOWN"}, {ExtentDelalloc, "DELALLOC"}, {ExtentEncoded, "ENCODED"},
-	{ExtentEncrypted, "DATA_ENCRYPTED"}, {ExtentNotAligned, "NOT_ALIGNED"}, {ExtentInline, "DATA_INLINE"},
-	{ExtentTail, "DATA_TAIL"}, {ExtentUnwritten, "UNWRITTEN"}, {ExtentMerged, "MERGED"}, {ExtentShared, "SHARED"},
+	{ExtentLast, "LAST"},
+	{ExtentUnknown, "UNKNOWN"},
+	{ExtentDelalloc, "DELALLOC"},
+	{ExtentEncoded, "ENCODED"},
+	{ExtentEncrypted, "DATA_ENCRYPTED"},
+	{ExtentNotAligned, "NOT_ALIGNED"},
+	{ExtentInline, "DATA_INLINE"},
+	{ExtentTail, "DATA_TAIL"},
+	{ExtentUnwritten, "UNWRITTEN"},
+	{ExtentMerged, "MERGED"},
+	{ExtentShared, "SHARED"},
 }
 
 // String lists the flags by the kernel's names.
