@@ -65,6 +65,9 @@ type netProfile struct {
 	Name string // interface name; "" when only the MAC is known
 	MAC  string // permanent address of an Ethernet interface; "" when not known
 	Auto bool   // up at boot
+	// Absent: the machine has no card of this MAC, the interface of this name
+	// is another one.
+	Absent bool
 
 	CloneMAC string
 	MTU      int

@@ -45,8 +45,11 @@ func (p *netProfile) text() string {
 	if p.Kind == linkOther {
 		kind = p.Type
 	}
-	head := "link " + p.key()
-	fmt.Fprintf(&b, "%s name %s %s %s\n", head, cmp.Or(p.Name, "?"), kind, state)
+	name := cmp.Or(p.Name, "?")
+	if p.Absent {
+		name = "?"
+	}
+	fmt.Fprintf(&b, "link %s name %s %s %s\n", p.key(), name, kind, state)
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "  "+format+"\n", args...) }
 	if p.CloneMAC != "" {
 		line("address %s", p.CloneMAC)
@@ -73,7 +76,7 @@ func (p *netProfile) text() string {
 	if len(p.Extra) > 0 {
 		line("also%s", words(p.Extra))
 	}
-	if p.Controller == "" && p.Kind != linkOther {
+	if p.Controller == "" {
 		p.V4.text(line, "inet")
 		p.V6.text(line, "inet6")
 	}
@@ -81,11 +84,16 @@ func (p *netProfile) text() string {
 }
 
 func (c *ipSpec) text(line func(string, ...any), family string) {
-	if c.Method == methodOff {
-		return
+	if c.Method != methodOff {
+		line("%s %s", family, c.Method)
 	}
-	line("%s %s", family, c.Method)
-	if c.Method == methodIgnore {
+	for _, r := range sortedText(c.Routes) {
+		line("%s route %s", family, r)
+	}
+	for _, r := range sortedText(c.Rules) {
+		line("%s rule %s", family, r)
+	}
+	if c.Method == methodOff || c.Method == methodIgnore {
 		return
 	}
 	for i, a := range c.Addrs {
@@ -108,12 +116,6 @@ func (c *ipSpec) text(line func(string, ...any), family string) {
 	}
 	if c.Table != 0 {
 		line("%s table %d", family, c.Table)
-	}
-	for _, r := range sortedText(c.Routes) {
-		line("%s route %s", family, r)
-	}
-	for _, r := range sortedText(c.Rules) {
-		line("%s rule %s", family, r)
 	}
 	c.dynamicText(line, family)
 }

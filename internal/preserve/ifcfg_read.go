@@ -250,6 +250,7 @@ func (c *ifcfg) readName() error {
 	case p.Name == "":
 		p.Name = c.r.names.nameOf(p.MAC)
 	case live != "" && live != p.MAC:
+		p.Absent = true
 		c.r.note(Warning, absolute(c.file), "%s has the address %s, not HWADDR=%s: the file does not apply to it", p.Name, live, p.MAC)
 	}
 	return nil

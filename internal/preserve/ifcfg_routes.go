@@ -174,7 +174,7 @@ func (r *netRoute) readNMOptions(metric, options string, tables routeTables) err
 // configLine is a line that ifup-routes hands to ip(8); nil for a comment.
 func configLine(line string) []string {
 	f := strings.Fields(line)
-	if len(f) > 0 && strings.HasPrefix(f[0], "#") {
+	if len(f) == 0 || strings.HasPrefix(f[0], "#") {
 		return nil
 	}
 	return f
@@ -261,17 +261,8 @@ func (r *netReader) placeRoutes() error {
 			}
 		}
 		spec := q.fam.of(p)
-		if spec.Method == methodOff || spec.Method == methodIgnore {
-			if q.from.scripts && spec.Method == methodIgnore {
-				return refusal(absolute(q.file), "say IPV6INIT=yes in the ifcfg file", "static IPv6 routes on an interface with IPV6INIT=no are not supported")
-			}
-			if !q.from.scripts {
-				continue // NetworkManager passes routes of an unused family by
-			}
-			if q.route.Via.IsValid() || q.route.Attrs["type"] == "" {
-				return refusal(absolute(q.file), "", "a route to %s on %s, which has no address", q.route.Dst, p.label())
-			}
-			spec.Method = methodStatic
+		if !q.from.scripts && (spec.Method == methodOff || spec.Method == methodIgnore) {
+			continue // NetworkManager passes routes of an unused family by
 		}
 		spec.Routes = append(spec.Routes, q.route)
 	}

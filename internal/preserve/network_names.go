@@ -175,7 +175,7 @@ func sysfs(t Tree, name string) string {
 func (s *netState) physical() []Link {
 	seen := map[string]string{}
 	for _, p := range s.profiles {
-		if p.Kind == linkEthernet && p.Name != "" {
+		if p.Kind == linkEthernet && p.Name != "" && !p.Absent {
 			if seen[p.Name] == "" {
 				seen[p.Name] = p.MAC
 			}

@@ -68,7 +68,7 @@ func (r *netReader) readResolver(s *netState) resolver {
 		return file
 	case byNM:
 		links := s.linkResolver()
-		if len(links.Servers) == 0 && !asked && !generated(data) {
+		if len(links.Servers) == 0 && len(file.Servers) > 0 && !asked && !generated(data) {
 			// Written by hand, and in use.
 			return file
 		}
@@ -87,7 +87,7 @@ func (s *netState) linkResolver() resolver {
 	}
 	var list []entry
 	for _, p := range s.profiles {
-		if !p.active() || p.Kind == linkOther {
+		if !p.active() {
 			continue
 		}
 		for _, f := range []family{ipv4, ipv6} {

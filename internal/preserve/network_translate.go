@@ -20,7 +20,9 @@ func (t *transfer) translate() error {
 		return err
 	}
 	dns := ""
-	if t.state.resolver.File || !t.state.placeResolver() {
+	if t.state.resolver.File {
+		dns = "none"
+	} else if !t.state.placeResolver() {
 		if t.dynamicDNS() {
 			return refusal("/etc/sysconfig/network-scripts", "order the name servers by family", "NetworkManager cannot be told to use %s in this order", joinAddrs(t.state.resolver.Servers, " "))
 		}
