@@ -33,6 +33,15 @@ func handlers() []Handler {
 	return []Handler{users{}, hostname{}, network{}, selinux{}, ssh{}, clock{}, sudo{}, cron{}, sysctl{}, firewall{}, caTrust{}}
 }
 
+// HandlerNames lists all handlers in the order in which they run.
+func HandlerNames() []string {
+	var names []string
+	for _, h := range handlers() {
+		names = append(names, h.Name())
+	}
+	return names
+}
+
 // Planner collects a plan. Its methods are for handlers.
 //
 // Paths may be given with or without a leading slash. A path whose directory

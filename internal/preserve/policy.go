@@ -39,6 +39,8 @@ const (
 	MissingFail
 )
 
+func (m Missing) String() string { return wordOf(missingWords, m) }
+
 var missingWords = map[string]Missing{"ok": MissingOK, "warn": MissingWarn, "fail": MissingFail}
 
 // When is the condition of a rule.
@@ -50,6 +52,18 @@ const (
 	WhenAlways
 	WhenChanged // only what differs from the old image's default
 )
+
+func (w When) String() string { return wordOf(whenWords, w) }
+
+// wordOf is the word of a policy file for a value.
+func wordOf[T comparable](words map[string]T, v T) string {
+	for word, is := range words {
+		if is == v {
+			return word
+		}
+	}
+	return "invalid"
+}
 
 var whenWords = map[string]When{"always": WhenAlways, "changed": WhenChanged}
 

@@ -269,10 +269,7 @@ func handlerSwitches(v any, p *Policy) error {
 	if !ok {
 		return errors.New("write [handlers] on a line of its own")
 	}
-	var names []string
-	for _, h := range handlers() {
-		names = append(names, h.Name())
-	}
+	names := HandlerNames()
 	slices.Sort(names)
 	for _, key := range slices.Sorted(maps.Keys(table)) {
 		on, ok := table[key].(bool)

@@ -1,0 +1,429 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/abupdate/abupdate/internal/atomicfile"
+	"github.com/abupdate/abupdate/internal/preserve"
+	"github.com/abupdate/abupdate/internal/update"
+)
+
+func newPreserveCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "preserve",
+		Short: "Show, and carry, the configuration that survives an update",
+		Long: `An update carries the device's configuration into the new system when the
+machine shuts down: addresses, names, accounts, keys, and what the files in
+/usr/lib/abupdate/preserve.d (vendor) and /etc/abupdate/preserve.d (site) declare.
+
+  abupdate preserve list       what is declared
+  abupdate preserve diff       what would be carried, translated, dropped
+  abupdate preserve capture    the same set as one archive
+  abupdate preserve restore    write a set into a mounted system
+
+docs/preserve.md describes the policy files and what becomes of what.`,
+	}
+	c.AddCommand(
+		newPreserveListCommand(a),
+		newPreserveDiffCommand(a),
+		newPreserveCaptureCommand(a),
+		newPreserveRestoreCommand(a),
+	)
+	return c
+}
+
+// preserved are the two systems that a verb is about.
+type preserved struct {
+	root, from, to string
+}
+
+func (s *preserved) rootFlag(c *cobra.Command) {
+	c.Flags().StringVar(&s.root, "root", "/", "`DIR` where the old system is mounted")
+}
+
+func (s *preserved) fromFlag(c *cobra.Command) {
+	c.Flags().StringVar(&s.from, "from", "", "capture archive `FILE` in place of the old system")
+}
+
+func (s *preserved) toFlag(c *cobra.Command) {
+	c.Flags().StringVar(&s.to, "to", "", "`DIR` where the new system is mounted")
+}
+
+// old opens the old system. Of the running one, only its own file system is
+// the system: what is mounted there stays where it is.
+func (s *preserved) old() (preserve.Tree, func() error, error) {
+	if s.from != "" {
+		f, err := os.Open(s.from)
+		if err != nil {
+			return nil, nil, err
+		}
+		st, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, nil, err
+		}
+		t, err := preserve.ReadArchive(f, st.Size())
+		if err != nil {
+			f.Close()
+			return nil, nil, fmt.Errorf("%s: %w", s.from, err)
+		}
+		return t, f.Close, nil
+	}
+	root, err := os.OpenRoot(s.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.root != "/" {
+		return preserve.DirTree(root), root.Close, nil
+	}
+	t, err := preserve.SlotTree(root)
+	return t, root.Close, err
+}
+
+// declared is one line of list.
+type declared struct {
+	Kind    string `json:"kind"` // "handler", "path" or "drop"
+	Name    string `json:"name"` // a handler's name, or a pattern
+	Enabled bool   `json:"enabled"`
+	Mode    string `json:"mode,omitempty"`
+	Missing string `json:"missing,omitempty"`
+	When    string `json:"when,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Origin  string `json:"origin,omitempty"`
+}
+
+func newPreserveListCommand(a *app) *cobra.Command {
+	var s preserved
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "Print what is declared to survive: handlers and rules",
+		Long: `list prints the handlers and the rules that are in force, in their order: of
+rules that name the same path the last counts. With --json it prints one object
+a line. The vendor's rules are those of the new system: of --to DIR, else of the
+running system.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			old, done, err := s.old()
+			if err != nil {
+				return err
+			}
+			defer done()
+			next := old
+			if s.to != "" {
+				root, err := os.OpenRoot(s.to)
+				if err != nil {
+					return err
+				}
+				defer root.Close()
+				next = preserve.DirTree(root)
+			}
+			policy, err := preserve.LoadPolicy(old, next)
+			if err != nil {
+				return err
+			}
+			for _, d := range declarations(policy) {
+				a.ui.Result(d, func() { a.printDeclared(d) })
+			}
+			return nil
+		},
+	}
+	s.rootFlag(c)
+	s.fromFlag(c)
+	s.toFlag(c)
+	return c
+}
+
+func declarations(policy *preserve.Policy) []declared {
+	var list []declared
+	for _, name := range preserve.HandlerNames() {
+		list = append(list, declared{Kind: "handler", Name: name, Enabled: policy.Enabled(name)})
+	}
+	for _, r := range policy.Rules {
+		d := declared{Kind: "path", Name: "/" + r.Pattern, Enabled: true, Missing: r.Missing.String(), When: r.When.String(), Reason: r.Reason, Origin: r.Origin}
+		if r.Drop {
+			d.Kind, d.Missing, d.When = "drop", "", ""
+		}
+		if r.HasMode {
+			d.Mode = fmt.Sprintf("%04o", r.Mode)
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+func (a *app) printDeclared(d declared) {
+	switch {
+	case d.Kind == "handler" && d.Enabled:
+		a.ui.Printf("handler  %s\n", d.Name)
+	case d.Kind == "handler":
+		a.ui.Printf("handler  %s (off)\n", d.Name)
+	default:
+		a.ui.Printf("%-8s %s", d.Kind, d.Name)
+		for _, w := range []string{d.Mode, d.When, d.Missing, d.Reason} {
+			if w != "" && w != "always" && w != "ok" {
+				a.ui.Printf("  %s", w)
+			}
+		}
+		a.ui.Printf("  (%s)\n", d.Origin)
+	}
+}
+
+// planned is what diff --json prints.
+type planned struct {
+	FormatVersion int             `json:"formatVersion"`
+	Notes         []preserve.Note `json:"notes"`
+	Files         []plannedFile   `json:"files"`
+	Bytes         int64           `json:"bytes"`
+	KernelArgs    string          `json:"kernelArgs"`
+}
+
+type plannedFile struct {
+	Path      string `json:"path"`
+	Operation string `json:"operation"` // "write", "mkdir", "symlink", "remove" or "owner"
+	Mode      string `json:"mode,omitempty"`
+	UID       int    `json:"uid"`
+	GID       int    `json:"gid"`
+	Size      int64  `json:"size"`
+	Target    string `json:"target,omitempty"`
+}
+
+func describe(p *preserve.Plan) planned {
+	d := planned{FormatVersion: 1, Notes: slices.Concat([]preserve.Note{}, p.Notes), Files: []plannedFile{}, Bytes: p.Size(), KernelArgs: p.KernelArgs}
+	for i := range p.Ops {
+		op := &p.Ops[i]
+		f := plannedFile{Path: "/" + op.Path, Operation: op.Kind.String(), UID: op.UID, GID: op.GID, Size: op.Size, Target: op.Target}
+		if op.Kind == preserve.OpWrite || op.Kind == preserve.OpMkdir {
+			f.Mode = fmt.Sprintf("%04o", op.Mode.Perm())
+		}
+		d.Files = append(d.Files, f)
+	}
+	return d
+}
+
+func newPreserveDiffCommand(a *app) *cobra.Command {
+	var s preserved
+	var files bool
+	c := &cobra.Command{
+		Use:   "diff",
+		Short: "Show what would be carried, translated and dropped; change nothing",
+		Long: `diff computes what an update, or rollback --carry-config, would carry into the
+slot that is not running, or into the system mounted at --to. It writes nothing.
+What cannot be carried over is exit code 51, with the reason. With --json it
+prints one object: notes, files, bytes, kernelArgs.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			plan, err := a.preservePlan(c.Context(), &s)
+			if err != nil {
+				return err
+			}
+			d := describe(plan)
+			a.ui.Result(d, func() { a.printPlan(d, files) })
+			return nil
+		},
+	}
+	s.rootFlag(c)
+	s.fromFlag(c)
+	s.toFlag(c)
+	c.Flags().BoolVar(&files, "files", false, "list every file, too")
+	return c
+}
+
+// preservePlan plans into the mounted system, or into the idle slot.
+func (a *app) preservePlan(ctx context.Context, s *preserved) (*preserve.Plan, error) {
+	if s.to == "" {
+		if s.from != "" || s.root != "/" {
+			return nil, usageError{err: fmt.Errorf("--root and --from need --to DIR"), hint: "mount the new system and name its directory"}
+		}
+		if err := a.live("preserve diff"); err != nil {
+			return nil, err
+		}
+		u, done, err := a.openUpdater(update.ReadOnly)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return u.PlanPreserve(ctx)
+	}
+	root, err := os.OpenRoot(s.to)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	old, done, err := s.old()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return preserve.NewPlan(ctx, old, preserve.DirTree(root), nil)
+}
+
+func (a *app) printPlan(d planned, files bool) {
+	for _, n := range d.Notes {
+		what := n.Handler
+		if what == "" {
+			what = "policy"
+		}
+		a.ui.Printf("%-10s %-9s %s", n.Kind, what, printable(n.Subject))
+		if n.Detail != "" {
+			a.ui.Printf(": %s", printable(n.Detail))
+		}
+		a.ui.Printf("\n")
+	}
+	if files {
+		for _, f := range d.Files {
+			a.ui.Printf("%-10s %4s %5d:%-5d %s", f.Operation, f.Mode, f.UID, f.GID, printable(f.Path))
+			if f.Target != "" {
+				a.ui.Printf(" -> %s", printable(f.Target))
+			}
+			a.ui.Printf("\n")
+		}
+	}
+	if d.KernelArgs != "" {
+		a.ui.Printf("kernel arguments: %s\n", d.KernelArgs)
+	}
+	a.ui.Printf("%d files and directories, %s\n", len(d.Files), formatSize(d.Bytes))
+}
+
+// printable keeps foreign text from steering the terminal.
+func printable(s string) string {
+	if q := fmt.Sprintf("%q", s); q != `"`+s+`"` {
+		return q
+	}
+	return s
+}
+
+func newPreserveCaptureCommand(a *app) *cobra.Command {
+	var s preserved
+	var out string
+	c := &cobra.Command{
+		Use:   "capture --out FILE",
+		Short: "Write the configuration to one archive",
+		Long: `capture writes what a restore may need of the system to one archive: a tar file
+with owners, modes, access control lists and hashes. It holds password hashes
+and private keys: keep it as you keep those.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.preserveCapture(c.Context(), &s, out) },
+	}
+	s.rootFlag(c)
+	c.Flags().StringVar(&out, "out", "", "archive `FILE` to write, or - for standard output (required)")
+	if err := c.MarkFlagRequired("out"); err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func (a *app) preserveCapture(ctx context.Context, s *preserved, out string) error {
+	old, done, err := s.old()
+	if err != nil {
+		return err
+	}
+	defer done()
+	policy, err := preserve.LoadPolicy(old, old)
+	if err != nil {
+		return err
+	}
+	if out == "-" {
+		if a.json {
+			return usagef("--json and --out - both want standard output")
+		}
+		return preserve.Capture(ctx, old, policy, a.stdout)
+	}
+	f, err := atomicfile.Create(out, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	size := &counter{}
+	if err := preserve.Capture(ctx, old, policy, io.MultiWriter(f, size)); err != nil {
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	a.ui.Result(result{Type: "result", BytesWritten: size.n, Preserve: update.PreserveNone}, func() { a.ui.Printf("%s: %s\n", out, formatSize(size.n)) })
+	return nil
+}
+
+// counter counts bytes.
+type counter struct{ n int64 }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return len(b), nil
+}
+
+func newPreserveRestoreCommand(a *app) *cobra.Command {
+	var s preserved
+	c := &cobra.Command{
+		Use:   "restore --to DIR",
+		Short: "Write the configuration into a mounted system",
+		Long: `restore carries the configuration of the running system, of --root or of the
+archive --from, into the system that is mounted at --to. Updates and rollback
+--carry-config do so by themselves, in the right order; this verb is for images
+and for repairs. When it is interrupted, the same command finishes the job.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.preserveRestore(c.Context(), &s) },
+	}
+	s.rootFlag(c)
+	s.fromFlag(c)
+	s.toFlag(c)
+	if err := c.MarkFlagRequired("to"); err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func (a *app) preserveRestore(ctx context.Context, s *preserved) error {
+	if same, err := sameDir(s.root, s.to); err != nil {
+		return err
+	} else if same && s.from == "" {
+		return usagef("--to %s is the old system itself", s.to)
+	}
+	root, err := os.OpenRoot(s.to)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	old, done, err := s.old()
+	if err != nil {
+		return err
+	}
+	defer done()
+	plan, err := preserve.NewPlan(ctx, old, preserve.DirTree(root), nil)
+	if err != nil {
+		return err
+	}
+	if err := plan.Apply(ctx, root); err != nil {
+		return err
+	}
+	for _, n := range plan.Notes {
+		if n.Kind == preserve.Warning {
+			a.ui.Warn("%s: %s", printable(n.Subject), printable(n.Detail))
+		}
+	}
+	a.ui.Result(result{Type: "result", BytesWritten: plan.Size(), Preserve: update.PreserveDone}, func() {
+		a.ui.Printf("%d files and directories, %s\n", len(plan.Ops), formatSize(plan.Size()))
+		if plan.KernelArgs != "" {
+			a.ui.Printf("kernel arguments that the new system needs: %s\n", plan.KernelArgs)
+		}
+	})
+	return nil
+}
+
+func sameDir(a, b string) (bool, error) {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := os.Stat(b)
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(x, y), nil
+}
