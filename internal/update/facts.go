@@ -51,8 +51,12 @@ type SlotFacts struct {
 	Manifest *bundle.Manifest
 }
 
-// written reports whether the slot holds a whole, verified image.
-func (s SlotFacts) written() bool { return s.Record != nil && s.Record.State == RecordWritten }
+// written reports whether the slot holds a whole, verified image that has not
+// been found good yet. One that has is never armed by a shutdown: after the
+// boot state was lost that would lead back to an older system unasked.
+func (s SlotFacts) written() bool {
+	return s.Record != nil && s.Record.State == RecordWritten && !s.Record.Committed
+}
 
 // Facts are all that a decision rests on, as read from the disk and the
 // kernel at the start of a command.
