@@ -130,7 +130,7 @@ func (u *Updater) armOther(ctx context.Context, carry bool) error {
 	if !carry {
 		return u.arm(other, ActionRollback)
 	}
-	if !u.facts.Slot(other).written() {
+	if !u.facts.Slot(other).whole() {
 		return withHint(fmt.Errorf("%w: what slot %v holds is not known well enough to change it", ErrNothing, other),
 			"roll back without --carry-config, or install a version anew: abupdate apply")
 	}
@@ -142,11 +142,10 @@ func (u *Updater) armOther(ctx context.Context, carry bool) error {
 	if err := u.setBoot(bootctl.Disarm(u.facts.Boot, u.facts.Running)); err != nil {
 		return err
 	}
-	if r := u.facts.Slot(other).Record; r.NoPreserve {
-		r.NoPreserve = false
-		if err := u.setRecord(other, r); err != nil {
-			return err
-		}
+	r := u.facts.Slot(other).Record
+	r.Committed, r.NoPreserve = false, false
+	if err := u.setRecord(other, r); err != nil {
+		return err
 	}
 	if err := u.refresh(); err != nil {
 		return err

@@ -54,9 +54,10 @@ type SlotFacts struct {
 // written reports whether the slot holds a whole, verified image that has not
 // been found good yet. One that has is never armed by a shutdown: after the
 // boot state was lost that would lead back to an older system unasked.
-func (s SlotFacts) written() bool {
-	return s.Record != nil && s.Record.State == RecordWritten && !s.Record.Committed
-}
+func (s SlotFacts) written() bool { return s.whole() && !s.Record.Committed }
+
+// whole reports whether the slot holds an image that was read back as a whole.
+func (s SlotFacts) whole() bool { return s.Record != nil && s.Record.State == RecordWritten }
 
 // Facts are all that a decision rests on, as read from the disk and the
 // kernel at the start of a command.

@@ -69,7 +69,7 @@ func planPreserve(ctx context.Context, target *os.Root) (*preserve.Plan, error) 
 // mounted mounts a slot that holds a whole image and calls do with its root.
 func (u *Updater) mounted(id slot.ID, readOnly bool, do func(root *os.Root) error) error {
 	s := u.facts.Slot(id)
-	if !u.dev.Live || !s.written() {
+	if !u.dev.Live || !s.whole() {
 		return fmt.Errorf("internal error: mounting slot %v, which is not written or not on this machine", id)
 	}
 	im, ok := rootOf(s.Manifest)
