@@ -40,9 +40,13 @@ crash: ## power cuts at every write of every campaign, twice; faults of every op
 	@tools/need test
 	@CRASH_SIZE=$(SIZE) go run ./test/verdict crash -count=1 -timeout 20m -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
 
-crash-long: ## the same with more seeds and more second cuts: SIZE=100 is some hours
+crash-long: ## the same with more seeds, contents and second cuts: SIZE=28 is hours
 	@tools/need test
 	@CRASH_SIZE=$(SIZE) nice go run ./test/verdict crash -count=1 -timeout 48h -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
+
+crash-mutants: ## takes each barrier out in turn: would the crash tests notice?
+	@tools/need test
+	@nice go run ./test/mutants
 
 attack: ## hostile bundles, servers and surroundings: each named attack and its verdict
 	@tools/need test
@@ -84,4 +88,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash crash-long attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean
+.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean
