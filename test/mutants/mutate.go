@@ -19,11 +19,14 @@ var barriers = map[string]string{
 	"writeSynced": "write",
 }
 
-// writers are the calls that write, at all levels: from the device up to the
-// steps of an update.
-var writers = []string{
-	"WriteAt", "write", "put", "Zero", "ZeroRange", "writeRest", "WriteFrame", "begin", "Finish",
-	"writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
+// plain are the calls that write and leave it to a barrier to make that
+// durable. The disk orders them as it likes: to let two of them trade places
+// is no mutant.
+var plain = []string{"WriteAt", "write", "put", "Zero", "ZeroRange", "writeRest", "WriteFrame"}
+
+// durable are the calls that end in a barrier, up to the steps of an update.
+var durable = []string{
+	"begin", "Finish", "writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
 	"SetState", "SetArgs", "InvalidateArgs", "SetRecord",
 	"setBoot", "setRecord", "record", "storeChanged", "store", "claimTarget", "arm", "drop", "disarm", "readBack",
 }
@@ -70,7 +73,7 @@ func (m *mutator) visit(n ast.Node) bool {
 	case *ast.CallExpr:
 		m.drop(n)
 		for i := range len(n.Args) - 1 { // errors.Join(write(), write())
-			if m.io(n.Args[i]) && m.io(n.Args[i+1]) {
+			if m.across(n.Args[i], n.Args[i+1]) {
 				m.swap(n.Args[i], n.Args[i+1], m.text(n.Args[i]), m.text(n.Args[i+1]))
 			}
 		}
@@ -104,10 +107,10 @@ func (m *mutator) drop(call *ast.CallExpr) {
 func (m *mutator) swapStatements(list []ast.Stmt) {
 	var last ast.Stmt
 	for _, s := range list {
-		if _, clause := s.(*ast.CaseClause); clause || !m.io(s) {
+		if _, clause := s.(*ast.CaseClause); clause || m.io(s) == nothing {
 			continue
 		}
-		if last != nil {
+		if last != nil && m.across(last, s) {
 			if r, ok := s.(*ast.ReturnStmt); !ok {
 				m.swap(last, s, m.text(last), m.text(s))
 			} else if _, isIf := last.(*ast.IfStmt); isIf && len(r.Results) == 1 && m.single() {
@@ -150,16 +153,35 @@ func (m *mutator) add(kind, what string, edits ...edit) {
 	})
 }
 
-// io reports whether a statement or an expression itself writes or syncs.
-func (m *mutator) io(n ast.Node) bool {
-	found := false
+// access is what a statement or an expression does to the disk.
+type access uint8
+
+const (
+	nothing access = iota
+	writes
+	syncs
+)
+
+// across reports whether to swap two statements moves a write across a barrier.
+func (m *mutator) across(a, b ast.Node) bool {
+	return m.io(a) != nothing && m.io(b) != nothing && (m.io(a) == syncs || m.io(b) == syncs)
+}
+
+// io returns what a statement or an expression itself does.
+func (m *mutator) io(n ast.Node) access {
+	found := nothing
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncLit, *ast.DeferStmt:
 			return false
 		case *ast.CallExpr:
 			_, barrier := barriers[called(n)]
-			found = found || barrier || slices.Contains(writers, called(n))
+			switch {
+			case barrier || slices.Contains(durable, called(n)):
+				found = syncs
+			case slices.Contains(plain, called(n)):
+				found = max(found, writes)
+			}
 		}
 		return true
 	})
