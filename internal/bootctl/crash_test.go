@@ -303,8 +303,11 @@ func TestCrashInGRUB(t *testing.T) {
 						// good slot to lose, and goes on without a boot state.
 						return grub(cut.Disk.Clone())
 					}
-					if err != nil || after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
-						return fmt.Errorf("%+v became %+v: %v", s, after, err)
+					if err != nil {
+						return err
+					}
+					if after.A.OK != s.A.OK || after.B.OK != s.B.OK || after.B.Tries > s.B.Tries {
+						return fmt.Errorf("%+v became %+v", s, after)
 					}
 					return grub(cut.Disk.Clone())
 				},
@@ -338,12 +341,16 @@ func formatted(d *blockdevtest.Disk, off int64) error {
 	if err != nil {
 		return err
 	}
-	if s, _, err := st.State(); err != nil || s != good {
-		return fmt.Errorf("a state file, but the boot state is %+v, %v", s, err)
+	s, _, err := st.State()
+	if err != nil {
+		return err
+	}
+	if s != good {
+		return fmt.Errorf("a state file, but the boot state is %+v", s)
 	}
 	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
 		if _, err := st.Record(id); err != nil {
-			return fmt.Errorf("a state file, but %v", err)
+			return fmt.Errorf("a state file, but %w", err)
 		}
 	}
 	return nil

@@ -95,6 +95,7 @@ func subsets() (sets []map[bootctl.System]bootmodel.Files) {
 // TestEveryStateBoots checks, for every boot state and every set of complete
 // systems, what one GRUB session boots and what it writes.
 func TestEveryStateBoots(t *testing.T) {
+	t.Parallel()
 	disk := newBareDisk(t)
 	n := 0
 	eachState(func(s bootctl.State) {
@@ -153,6 +154,7 @@ func checkWrites(t *testing.T, where string, s bootctl.State, d bareDisk, c boot
 // TestNothingLoopsForever lets every boot die silently, over and over: each
 // trial ends, a good system stays good, and what is not good takes turns.
 func TestNothingLoopsForever(t *testing.T) {
+	t.Parallel()
 	disk := newBareDisk(t)
 	files := map[bootctl.System]bootmodel.Files{bootctl.SystemA: bootmodel.Loadable, bootctl.SystemB: bootmodel.Loadable, bootctl.SystemOld: bootmodel.Loadable, bootctl.SystemMigrator: bootmodel.Loadable}
 	eachState(func(s bootctl.State) {
@@ -191,6 +193,7 @@ func TestNothingLoopsForever(t *testing.T) {
 // TestFailureAfterLinux has one system fail when its kernel is loaded
 // already: GRUB marks it bad, resets, and reaches another one that works.
 func TestFailureAfterLinux(t *testing.T) {
+	t.Parallel()
 	disk := newBareDisk(t)
 	eachState(func(s bootctl.State) {
 		second := bootctl.SystemB
@@ -213,6 +216,7 @@ func TestFailureAfterLinux(t *testing.T) {
 
 // TestUnkeptTryIsNoTrial has a disk that does not keep what GRUB writes.
 func TestUnkeptTryIsNoTrial(t *testing.T) {
+	t.Parallel()
 	disk := newBareDisk(t)
 	files := map[bootctl.System]bootmodel.Files{bootctl.SystemA: bootmodel.Loadable, bootctl.SystemB: bootmodel.Loadable}
 	eachState(func(s bootctl.State) {
