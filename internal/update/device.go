@@ -29,6 +29,7 @@ type Device struct {
 	// empty when it was.
 	Foreign string
 
+	bootSeq  uint32 // the boot state that this boot was made from; 0: not known
 	disk     blockdev.Device
 	table    *partition.Table
 	nodes    map[int]string // partition number → device node; live only

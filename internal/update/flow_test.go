@@ -181,3 +181,34 @@ func TestEpochRatchet(t *testing.T) {
 		t.Errorf("rollback to an older epoch: %v", err)
 	}
 }
+
+// TestPassedOver: an armed slot that GRUB could not load is bad, and is not
+// armed for ever; one that was armed in this boot has its trial before it.
+func TestPassedOver(t *testing.T) {
+	v := newVendor(t)
+	disk := v.newDisk(t, content("1", 2*mib))
+	u := mustOpen(t, disk, slot.A, bootctl.WhyGood)
+	bootSeq := u.Facts().Boot.Seq
+	_, err := apply(u, v.bundleFile(t, content("2", 2*mib), nil), ApplyOptions{})
+	must(t, err)
+	must(t, u.Arm(context.Background()))
+
+	reopen := func(seq uint32) *Updater {
+		dev, err := OnDisk(disk, slot.A, bootctl.WhyGood)
+		must(t, err)
+		dev.bootSeq = seq
+		u, err := Open(dev, Options{AgentVersion: "1.0.0"})
+		must(t, err)
+		return u
+	}
+	if u := reopen(bootSeq); u.Facts().Phase() != PhaseArmed {
+		t.Fatalf("armed in this boot: phase %v", u.Facts().Phase())
+	}
+	u = reopen(u.Facts().Boot.Seq)
+	if u.Facts().SlotState(slot.B) != SlotBad || u.Facts().Boot.Primary != slot.A {
+		t.Fatalf("passed over: slot b %v, %+v", u.Facts().SlotState(slot.B), u.Facts().Boot)
+	}
+	if r := u.LastResult(); r == nil || r.Action != ActionFallback {
+		t.Fatalf("last result %+v", r)
+	}
+}

@@ -85,7 +85,7 @@ func (d *Device) identify(boot bootctl.Cmdline, bootErr error, rootPart int) err
 		d.Foreign = bootErr.Error()
 		return nil
 	}
-	d.Why = boot.Why
+	d.Why, d.bootSeq = boot.Why, boot.Seq
 	if id, ok := boot.System.Slot(); !ok || id != d.Running {
 		d.Foreign = fmt.Sprintf("the kernel command line says system %v, but the root filesystem is slot %v", boot.System, d.Running)
 		return nil

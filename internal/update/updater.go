@@ -24,6 +24,8 @@ type Updater struct {
 	facts *Facts
 	trust *Trust
 	o     Options
+
+	repaired bool // a copy of the boot state or of the address table was broken
 }
 
 // Options are the surroundings of an Updater.
@@ -95,7 +97,8 @@ func (u *Updater) repair() error {
 	if err != nil {
 		return fmt.Errorf("repairing the boot state: %w", err)
 	}
-	if said != "" {
+	u.repaired = said != ""
+	if u.repaired {
 		u.o.Notice("the boot state was repaired: %s", said)
 	}
 	return nil
@@ -183,9 +186,11 @@ func (u *Updater) setBoot(next bootctl.State) error {
 func (u *Updater) settle() error {
 	f := u.facts
 	running, flags := f.Boot.Flags(f.Running), f.Boot.Flags(f.Target())
-	armed := !flags.OK && flags.Tries > 0
-	if f.Boot.Primary == f.Running || !running.OK || armed {
+	if f.Boot.Primary == f.Running || !running.OK {
 		return nil
+	}
+	if !flags.OK && flags.Tries > 0 && !u.passedOver() {
+		return nil // armed, and its trial is still to come
 	}
 	target := f.Slot(f.Target())
 	r := Result{
@@ -203,6 +208,14 @@ func (u *Updater) settle() error {
 		}
 	}
 	return errors.Join(u.setBoot(bootctl.Heal(f.Boot, f.Running)), u.record(r))
+}
+
+// passedOver reports whether GRUB booted the running slot although the other
+// one was armed already: it found no kernel to load there, say. After a broken
+// copy of the boot state it does that too, for then it cannot count a try; the
+// copy has been repaired now, and the trial comes with the next boot.
+func (u *Updater) passedOver() bool {
+	return !u.repaired && bootctl.FellBack(u.facts.Boot, u.facts.Running, u.dev.bootSeq)
 }
 
 // Foreign says why this boot was not made by our boot loader; empty if it was.
