@@ -23,8 +23,9 @@ import (
 const DefaultSize = 64 << 20
 
 // KernelArgs are the arguments that the appliance's kernel needs besides
-// those of grub.cfg.
-const KernelArgs = "console=tty0 console=ttyS0,115200 quiet"
+// those of grub.cfg. On a busy host the emulated timer is late, and the kernel
+// would panic over it (no_timer_check).
+const KernelArgs = "console=tty0 console=ttyS0,115200 quiet no_timer_check"
 
 // Options says what to build.
 type Options struct {

@@ -18,10 +18,10 @@ import (
 
 const (
 	// testTime is how long one test may take, without its turn in the queue.
-	testTime = 10 * time.Minute
+	testTime = 15 * time.Minute
 	// bootTime is how long a machine may take from a reset to its boot line.
 	// Alone it is 5 s (BIOS) or 7 s (UEFI).
-	bootTime = 90 * time.Second
+	bootTime = 3 * time.Minute
 )
 
 // machines holds a token for each machine that may run at once: more of them
