@@ -126,7 +126,7 @@ func try(tmp string, m mutant, packages []string) (verdict, by string, err error
 		return "", "", err
 	}
 	for path, content := range map[string][]byte{file: m.source, overlay: b} {
-		if err := os.WriteFile(path, content, 0o600); err != nil { //nolint:forbidigo // a temporary file
+		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return "", "", err
 		}
 	}

@@ -200,8 +200,11 @@ func called(call *ast.CallExpr) string {
 }
 
 func (m *mutator) offset(p token.Pos) int { return m.fset.Position(p).Offset }
-func (m *mutator) line(n ast.Node) int    { return m.fset.Position(n.Pos()).Line }
+
+func (m *mutator) line(n ast.Node) int { return m.fset.Position(n.Pos()).Line }
+
 func (m *mutator) text(n ast.Node) string { return string(m.src[m.offset(n.Pos()):m.offset(n.End())]) }
+
 func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	return strings.TrimSuffix(line, " {")
