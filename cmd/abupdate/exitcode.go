@@ -11,6 +11,7 @@ import (
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
+	"github.com/abupdate/abupdate/internal/migrate"
 	"github.com/abupdate/abupdate/internal/partition"
 	"github.com/abupdate/abupdate/internal/preserve"
 	"github.com/abupdate/abupdate/internal/update"
@@ -88,6 +89,7 @@ var codes = []struct {
 	{update.ErrDowngrade, codeDowngrade},
 	{update.ErrNoFit, codeNoFit},
 	{update.ErrMigration, codeMigration},
+	{migrate.ErrRefused, codeMigration},
 	{update.ErrHealth, codeHealth},
 	{preserve.ErrPreserve, codePreserve},
 	{update.ErrWrite, codeWrite},
