@@ -42,6 +42,9 @@ func (c caTrust) Plan(_, new Tree, p *Planner) error {
 		if e.Kind != KindFile || e.Name() == "README" {
 			continue
 		}
+		if e.Size > maxConfig {
+			return p.Refuse(absolute(e.Path), fmt.Sprintf("has %d bytes: no list of certificates is that long", e.Size), "leave it out with [[drop]] in /etc/abupdate/preserve.d")
+		}
 		dir := path.Base(path.Dir(e.Path))
 		certs, err := c.carry(p, e, c.place(new, e.Path))
 		if err != nil {

@@ -54,17 +54,27 @@ func Defaults(t Tree, patterns []string) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
+// maxFingerprint bounds what is hashed only to compare it: a sparse file of a
+// terabyte costs nothing to make. No default is that large.
+const maxFingerprint = 1 << 30
+
+// tooLarge stands for the hash of such a file, and is equal to nothing.
+const tooLarge = "large"
+
 // fingerprint tells contents apart: of files by hash, of links by target.
 func fingerprint(t Tree, e Entry) (string, error) {
 	switch e.Kind {
 	case KindFile:
+		if e.Size > maxFingerprint {
+			return tooLarge, nil
+		}
 		f, err := t.Open(e.Path)
 		if err != nil {
 			return "", err
 		}
 		defer f.Close()
 		h := sha256.New()
-		if _, err := io.Copy(h, f); err != nil {
+		if _, err := io.Copy(h, io.LimitReader(f, maxFingerprint)); err != nil {
 			return "", fmt.Errorf("reading %s: %w", absolute(e.Path), err)
 		}
 		return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
@@ -146,7 +156,7 @@ func (p *Planner) originOf(name string) (origin, error) {
 	if err != nil {
 		return 0, failed("comparing "+absolute(name), err)
 	}
-	if is == shall {
+	if is == shall && is != tooLarge {
 		return sameAsNew, nil
 	}
 	return unknown, nil

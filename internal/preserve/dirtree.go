@@ -31,7 +31,8 @@ func DirTree(root *os.Root) Tree { return &dirTree{root: root, mounts: true} }
 
 // SlotTree is the system below root without what is mounted there: of a
 // running slot this leaves out /proc and /run, and the data partition, whose
-// files stay where they are whichever slot runs.
+// files stay where they are whichever slot runs. /sys stays in: there the
+// network handler finds which interface has which address.
 func SlotTree(root *os.Root) (Tree, error) {
 	t := &dirTree{root: root, mounts: true}
 	st, err := t.stat(".")
@@ -39,6 +40,14 @@ func SlotTree(root *os.Root) (Tree, error) {
 		return nil, failed("reading the root directory", err)
 	}
 	return &dirTree{root: root, dev: st.Dev}, nil
+}
+
+// of is the tree that a path is looked up in.
+func (t *dirTree) of(name string) *dirTree {
+	if top, _, _ := strings.Cut(name, "/"); top == "sys" {
+		return &dirTree{root: t.root, mounts: true}
+	}
+	return t
 }
 
 // at calls f with the directory that holds name, and name's last element.
@@ -119,6 +128,7 @@ func (t *dirTree) statAt(dir int, base string, st *unix.Stat_t) error {
 }
 
 func (t *dirTree) Lstat(name string) (Entry, error) {
+	t = t.of(name)
 	st, err := t.stat(name)
 	if err != nil {
 		return Entry{}, err
@@ -151,6 +161,7 @@ func statEntry(name string, st *unix.Stat_t) Entry {
 const maxDir = 1 << 16
 
 func (t *dirTree) ReadDir(name string) ([]Entry, error) {
+	t = t.of(name)
 	var list []Entry
 	err := t.at("readdir", name, func(dir int, base string) error {
 		fd, err := unix.Openat(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -211,6 +222,7 @@ func (t *dirTree) open(name string, dir int, base string, dirToo bool) (*os.File
 }
 
 func (t *dirTree) Open(name string) (io.ReadCloser, error) {
+	t = t.of(name)
 	var f *os.File
 	err := t.at("open", name, func(dir int, base string) (err error) {
 		f, err = t.open(name, dir, base, false)
@@ -223,6 +235,7 @@ func (t *dirTree) Open(name string) (io.ReadCloser, error) {
 }
 
 func (t *dirTree) Readlink(name string) (string, error) {
+	t = t.of(name)
 	var target string
 	err := t.at("readlink", name, func(dir int, base string) error {
 		buf := make([]byte, maxPath+1)
@@ -236,6 +249,7 @@ func (t *dirTree) Readlink(name string) (string, error) {
 }
 
 func (t *dirTree) Xattrs(name string) (map[string]string, error) {
+	t = t.of(name)
 	var attrs map[string]string
 	err := t.at("listxattr", name, func(dir int, base string) error {
 		var st unix.Stat_t

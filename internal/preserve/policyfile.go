@@ -89,8 +89,12 @@ func (s section) parse(file string, p *Policy) error {
 				return fmt.Errorf("unknown section or key %q: there are [[path]], [[drop]] and [handlers]", key)
 			}
 		}
-		if err := meta.PrimitiveDecode(undecoded, take); err != nil {
-			return s.at(file, err)
+		var mistake error // the library's error does not wrap it
+		if err := meta.PrimitiveDecode(undecoded, value(func(v any) error {
+			mistake = take(v)
+			return mistake
+		})); err != nil {
+			return s.at(file, errors.Join(mistake, err))
 		}
 	}
 	return nil

@@ -85,6 +85,9 @@ func (s sudo) Plan(old, new Tree, p *Planner) error {
 			p.Note(Dropped, absolute(e.Path), "a %s: sudo wants files", e.Kind)
 			continue
 		}
+		if e.Size > maxConfig {
+			return p.Refuse(absolute(e.Path), fmt.Sprintf("has %d bytes: no rules of sudo are that long", e.Size), "leave it out with [[drop]] in /etc/abupdate/preserve.d")
+		}
 		if is, err := p.Changed(e.Path); err != nil {
 			return err
 		} else if !is {

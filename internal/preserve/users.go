@@ -295,7 +295,14 @@ const (
 // carryKeys plans a home's .ssh. What is in it keeps its owner: a file that
 // is a hard link to somebody else's does not become the user's.
 func (users) carryKeys(p *Planner, from, home string) error {
-	found, err := Find(p.old, literal(path.Join(from, ".ssh"))+"/**")
+	dir, err := p.old.Lstat(path.Join(from, ".ssh"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	found := []Entry{dir} // a link is carried as a link
+	if err == nil && dir.Kind == KindDir {
+		found, err = Find(p.old, literal(dir.Path)+"/**")
+	}
 	if err != nil {
 		return failed("looking for keys in "+absolute(home), err)
 	}
