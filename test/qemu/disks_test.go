@@ -35,7 +35,7 @@ func TestAnotherGatewaysDiskIsLeftAlone(t *testing.T) {
 	})
 }
 
-// An empty disk in front, as a customer adds one.
+// An empty disk in front, as a customer adds one: Linux calls ours vdb then.
 func TestDisksChangePlaces(t *testing.T) {
 	parallel(t, func(t *testing.T, fw vm.Firmware) {
 		d := newDevice(t, fw, twoSlots(t, fw))
@@ -43,7 +43,7 @@ func TestDisksChangePlaces(t *testing.T) {
 		empty := filepath.Join(t.TempDir(), "empty.img")
 		d.must(os.WriteFile(empty, nil, 0o600))
 		d.must(os.Truncate(empty, 1<<30))
-		d.beside = []vm.Disk{{Path: empty}}
+		d.beside = []vm.Disk{{Path: empty, BootLast: true}}
 		d.powerOn(vm.Disk{})
 		d.boots(bootctl.SystemB, bootctl.WhyTrial)
 	})
