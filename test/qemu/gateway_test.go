@@ -287,10 +287,12 @@ func TestGatewayUnits(t *testing.T) {
 		t.Fatalf("after the reset: %+v, want phase written and next a", s)
 	}
 
-	t.Log("the orderly shutdown arms, the trial starts, the health service commits")
+	t.Log("the orderly shutdown carries what was configured last, and arms; the health service commits")
+	r.ssh("echo '192.0.2.7 printer' >>/etc/hosts")
 	r.reboot()
 	r.boots("2.0.0", "b", "trial")
 	r.committed()
+	r.ssh("grep printer /etc/hosts")
 	if s := r.status(); s.Booted != "b" || s.Phase != "idle" || s.Slots["b"].State != "good" || s.Slots["a"].State != "good" {
 		t.Fatalf("after the commit: %+v", s)
 	}
