@@ -201,11 +201,16 @@ func TestCrashDecisions(t *testing.T) {
 	failed := trial.Clone()
 	must(t, mustOpen(t, failed, slot.B, bootctl.WhyTrial).FailTrial(ActionHealth, "ill"))
 
+	third := b.v.bundleFile(t, content("3", 2*mib), func(o *bundle.CreateOptions) { o.Version = "3.0.0" })
+	applyThird := func(u *Updater) error { _, err := apply(u, third, ApplyOptions{}); return err }
+
 	for name, r := range map[string]struct {
 		base          *blockdevtest.Disk
 		run           func(*blockdevtest.Disk) error
 		before, after slot.ID
 	}{
+		"apply over a good one":   {committed, at(slot.B, bootctl.WhyGood, applyThird), slot.B, slot.B},
+		"apply over an armed one": {armed, at(slot.A, bootctl.WhyGood, applyThird), slot.B, slot.A},
 		"arm":               {written, at(slot.A, bootctl.WhyGood, func(u *Updater) error { return u.Arm(ctx) }), slot.A, slot.B},
 		"forget":            {written, at(slot.A, bootctl.WhyGood, rollback), slot.A, slot.A},
 		"disarm":            {armed, at(slot.A, bootctl.WhyGood, rollback), slot.B, slot.A},
@@ -216,7 +221,7 @@ func TestCrashDecisions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			blockdevtest.Campaign{
-				Base: r.base, Run: r.run,
+				Base: r.base, Run: r.run, Recoveries: 20,
 				Recover: func(disk *blockdevtest.Disk) error {
 					id, why, err := b.powerOn(disk)
 					if err != nil {
