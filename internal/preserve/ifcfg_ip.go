@@ -86,6 +86,7 @@ func (c *ifcfg) readAddrs() error {
 				if v4.Gateway, err = parseAddr(ipv4, gw); err != nil {
 					return c.refuse("GATEWAY%s: %v", n, err)
 				}
+				v4.Gateway = specified(v4.Gateway)
 			}
 		} else if i > 1 {
 			return nil
@@ -201,10 +202,14 @@ func (c *ifcfg) readV4NM() error {
 		return err
 	}
 	v4.Table = uint32(table)
+	if c.v["GATEWAY"] != "" && c.v["IPADDR"] == "" && len(v4.Addrs) > 0 && !v4.Gateway.IsValid() {
+		c.r.note(Warning, absolute(c.file), "NetworkManager reads GATEWAY only beside IPADDR, and GATEWAY0 beside IPADDR0: no default route")
+	}
 	if gw := c.r.global["GATEWAY"]; gw != "" && !v4.Gateway.IsValid() && len(v4.Addrs) > 0 {
 		if v4.Gateway, err = parseAddr(ipv4, gw); err != nil {
 			return refusal("/etc/sysconfig/network", "", "GATEWAY: %v", err)
 		}
+		v4.Gateway = specified(v4.Gateway)
 	}
 	prio, err := c.number("IPV4_DNS_PRIORITY", -1<<31, 1<<31-1, 0)
 	v4.DNSPriority = int(prio)

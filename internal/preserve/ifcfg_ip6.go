@@ -143,7 +143,7 @@ func (c *ifcfg) readV6GatewayNM(gw string) error {
 	if err != nil {
 		return c.refuse("IPV6_DEFAULTGW: %v", err)
 	}
-	v6.Gateway = a
+	v6.Gateway = specified(a)
 	return nil
 }
 

@@ -136,6 +136,7 @@ func (c *ifcfg) readRouteVar(file, n string, v shellVars) error {
 		if r.Via, err = parseAddr(ipv4, gw); err != nil {
 			return refusal(absolute(file), "", "GATEWAY%s: %v", n, err)
 		}
+		r.Via = specified(r.Via)
 	}
 	if r.Dst.Masked() != r.Dst {
 		if c.scripts {

@@ -122,18 +122,21 @@ func (k *keyfile) encode() []byte {
 	return b.Bytes()
 }
 
+var (
+	keyEscapes   = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`)
+	keyUnescapes = strings.NewReplacer(`\\`, `\`, `\s`, " ", `\n`, "\n", `\r`, "\r", `\t`, "\t")
+)
+
 // keyEscape and keyUnescape are g_key_file_set_string's and get_string's.
 func keyEscape(s string) string {
-	s = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s)
+	s = keyEscapes.Replace(s)
 	rest := strings.TrimLeft(s, " ")
 	return strings.Repeat(`\s`, len(s)-len(rest)) + rest
 }
 
-func keyUnescape(s string) string {
-	return strings.NewReplacer(`\\`, `\`, `\s`, " ", `\n`, "\n", `\r`, "\r", `\t`, "\t").Replace(s)
-}
+func keyUnescape(s string) string { return keyUnescapes.Replace(s) }
 
-// list splits a value at semicolons or commas, as NetworkManager does.
+// keyList splits a value at semicolons or commas, as NetworkManager does.
 func keyList(s string) []string {
 	var out []string
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ';' || r == ',' }) {

@@ -3,7 +3,6 @@ package preserve
 import (
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,19 +54,27 @@ func (g *reading) method(f family, group string, c *ipSpec) error {
 	return nil
 }
 
-// numbered returns the keys PREFIX, PREFIX0, PREFIX1, … in their order.
-func (g *reading) numbered(group, pattern string) []string {
-	re := regexp.MustCompile(`^(?:` + pattern + `)([0-9]{0,6})$`)
+// numbered returns the keys NAME, NAME0, NAME1, … of all the names, in the
+// order of their numbers.
+func (g *reading) numbered(group string, names ...string) []string {
 	found := map[int]string{}
 	for _, gr := range g.k.groups {
 		if gr.name != group {
 			continue
 		}
 		for _, e := range gr.entries {
-			if m := re.FindStringSubmatch(e.key); m != nil {
+			for _, name := range names {
+				digits, ok := strings.CutPrefix(e.key, name)
+				if !ok || len(digits) > 6 {
+					continue
+				}
 				n := -1
-				if m[1] != "" {
-					n, _ = strconv.Atoi(m[1]) // at most six digits
+				if digits != "" {
+					u, err := strconv.ParseUint(digits, 10, 31)
+					if err != nil {
+						continue
+					}
+					n = int(u)
 				}
 				found[n] = e.key
 			}
@@ -83,7 +90,7 @@ func (g *reading) numbered(group, pattern string) []string {
 func (g *reading) addresses(f family, group string, c *ipSpec) error {
 	c.Metric = -1
 	gateway := g.str(group, "gateway")
-	for _, key := range g.numbered(group, "address|addresses") {
+	for _, key := range g.numbered(group, "address", "addresses") {
 		parts := keyList(g.str(group, key))
 		if len(parts) == 0 || len(parts) > 2 {
 			return g.refuse("[%s] %s is no address", group, key)
@@ -130,7 +137,7 @@ func (g *reading) routes(f family, group string, c *ipSpec) error {
 		return err
 	}
 	c.Table = uint32(table)
-	for _, key := range g.numbered(group, "route|routes") {
+	for _, key := range g.numbered(group, "route", "routes") {
 		r, err := g.route(f, g.str(group, key), g.str(group, key+"_options"))
 		if err != nil {
 			return g.refuse("[%s] %s: %v", group, key, err)

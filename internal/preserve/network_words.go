@@ -125,6 +125,7 @@ func (r *netRoute) set(f family, key, value string, lock bool, tables routeTable
 		return err
 	case "via":
 		r.Via, err = parseAddr(f, value)
+		r.Via = specified(r.Via)
 		return err
 	case "dev", "oif":
 		if !validIfname(value) && !validAlias(value) {
@@ -220,6 +221,14 @@ func parseAddr(f family, s string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%s is an address of the other family", a)
 	}
 	return a, nil
+}
+
+// specified makes the address that means none (0.0.0.0, ::) none.
+func specified(a netip.Addr) netip.Addr {
+	if a.IsValid() && a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a
 }
 
 // ruleWords are the words of "ip rule add" by their canonical name.
