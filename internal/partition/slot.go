@@ -85,10 +85,11 @@ func (s *SlotWriter) begin() error {
 	}
 	// What is there now may be the image's first MiB already: Holds tells.
 	s.head = blockdev.AlignedBuffer(int(s.headLen))
-	if _, err := s.dev.ReadAt(s.head, 0); err != nil {
-		return s.fail(fmt.Errorf("reading the first MiB of the slot: %w", err))
+	_, readErr := s.dev.ReadAt(s.head, 0)
+	if readErr != nil {
+		clear(s.head) // see Holds; the zeros that follow make it readable
 	}
-	if !isZero(s.head) {
+	if readErr != nil || !isZero(s.head) {
 		if err := blockdev.Zero(s.dev, 0, s.headLen); err != nil {
 			return s.fail(fmt.Errorf("zeroing the first MiB of the slot: %w", err))
 		}
@@ -113,7 +114,9 @@ func (s *SlotWriter) fail(err error) error {
 }
 
 // Holds reports whether the slot has the image bytes [off, off+n), whose
-// SHA-256 is sum, already. They need not be written then.
+// SHA-256 is sum, already. They need not be written then. What cannot be read
+// is not there: a power cut may leave a sector that fails until it is written,
+// and an update that insisted on reading it first would never end.
 func (s *SlotWriter) Holds(off, n int64, sum [sha256.Size]byte) (bool, error) {
 	if err := blockdev.CheckRange(off, n, s.size); err != nil {
 		return false, err
@@ -123,7 +126,7 @@ func (s *SlotWriter) Holds(off, n int64, sum [sha256.Size]byte) (bool, error) {
 	if off < s.headLen {
 		head, err := s.currentHead()
 		if err != nil {
-			return false, err
+			return false, nil
 		}
 		rest = min(off+n, s.headLen)
 		h.Write(head[off:rest])
@@ -133,7 +136,7 @@ func (s *SlotWriter) Holds(off, n int64, sum [sha256.Size]byte) (bool, error) {
 		return nil
 	})
 	if err != nil {
-		return false, err
+		return false, nil
 	}
 	if [sha256.Size]byte(h.Sum(nil)) != sum {
 		return false, nil
