@@ -211,13 +211,13 @@ func TestCrashDecisions(t *testing.T) {
 	}{
 		"apply over a good one":   {committed, at(slot.B, bootctl.WhyGood, applyThird), slot.B, slot.B},
 		"apply over an armed one": {armed, at(slot.A, bootctl.WhyGood, applyThird), slot.B, slot.A},
-		"arm":               {written, at(slot.A, bootctl.WhyGood, func(u *Updater) error { return u.Arm(ctx) }), slot.A, slot.B},
-		"forget":            {written, at(slot.A, bootctl.WhyGood, rollback), slot.A, slot.A},
-		"disarm":            {armed, at(slot.A, bootctl.WhyGood, rollback), slot.B, slot.A},
-		"commit":            {trial, at(slot.B, bootctl.WhyTrial, (*Updater).Commit), slot.B, slot.B},
-		"roll back a trial": {trial, at(slot.B, bootctl.WhyTrial, rollback), slot.B, slot.A},
-		"roll back":         {committed, at(slot.B, bootctl.WhyGood, rollback), slot.B, slot.A},
-		"settle a fallback": {failed, at(slot.A, bootctl.WhyGood, func(*Updater) error { return nil }), slot.A, slot.A},
+		"arm":                     {written, at(slot.A, bootctl.WhyGood, func(u *Updater) error { return u.Arm(ctx) }), slot.A, slot.B},
+		"forget":                  {written, at(slot.A, bootctl.WhyGood, rollback), slot.A, slot.A},
+		"disarm":                  {armed, at(slot.A, bootctl.WhyGood, rollback), slot.B, slot.A},
+		"commit":                  {trial, at(slot.B, bootctl.WhyTrial, (*Updater).Commit), slot.B, slot.B},
+		"roll back a trial":       {trial, at(slot.B, bootctl.WhyTrial, rollback), slot.B, slot.A},
+		"roll back":               {committed, at(slot.B, bootctl.WhyGood, rollback), slot.B, slot.A},
+		"settle a fallback":       {failed, at(slot.A, bootctl.WhyGood, func(*Updater) error { return nil }), slot.A, slot.A},
 	} {
 		t.Run(name, func(t *testing.T) {
 			blockdevtest.Campaign{

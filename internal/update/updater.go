@@ -73,8 +73,21 @@ func Open(dev *Device, o Options) (*Updater, error) {
 		if err := u.settle(); err != nil {
 			return nil, err
 		}
+		if err := u.keepTrust(); err != nil {
+			return nil, err
+		}
 	}
 	return u, nil
+}
+
+// keepTrust makes up for a cut between a commit and the records that follow
+// it. The running system proves what they must say, but only as long as it
+// runs: GRUB may go back to an older one, which must not be believed.
+func (u *Updater) keepTrust() error {
+	if !u.facts.Boot.Flags(u.facts.Running).OK {
+		return nil
+	}
+	return u.trust.store(u.dev.Store)
 }
 
 // Facts returns what the last step left.
