@@ -13,6 +13,10 @@ type Policy struct {
 	Rules []Rule
 	// Handlers switches handlers on and off; one that is not named is on.
 	Handlers map[string]bool
+	// Links are the machine's interfaces, for a caller whose old tree is no
+	// running system's (the migrator, a restore from an archive). Nil takes
+	// them from the old tree's /sys.
+	Links []Link
 }
 
 // Rule is one [[path]] or [[drop]] of a policy file.
