@@ -1,15 +1,18 @@
 package preserve
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
 // ethtoolFeatures are the -K words that NetworkManager's [ethtool] section
-// has under the same name.
-var ethtoolFeature = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,39}$`)
+// has under the same name. A profile with another one would be ignored whole.
+var ethtoolFeatures = []string{
+	"gro", "gso", "highdma", "hw-tc-offload", "lro", "ntuple", "rx", "rx-all", "rx-fcs", "rx-gro-hw", "rx-vlan-filter", "rxhash", "rxvlan",
+	"sg", "tso", "tx", "tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6", "tx-checksum-sctp", "tx-gre-segmentation",
+	"tx-gso-partial", "tx-nocache-copy", "tx-scatter-gather", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp_tnl-segmentation", "txvlan",
+}
 
 // readEthtool reads ETHTOOL_OPTS: settings of "ethtool -s", or commands
 // beginning with an option, separated by semicolons. They tune a link; what
@@ -44,7 +47,7 @@ func (c *ifcfg) ethtoolCommand(option string, w []string) bool {
 		return c.ethtoolLink(w)
 	case "-K", "--features", "--offload":
 		for i := 0; i < len(w); i += 2 {
-			if !ethtoolFeature.MatchString(w[i]) || w[i+1] != "on" && w[i+1] != "off" {
+			if !slices.Contains(ethtoolFeatures, w[i]) || w[i+1] != "on" && w[i+1] != "off" {
 				return false
 			}
 			c.p.Ethtool["feature-"+w[i]] = strconv.FormatBool(w[i+1] == "on")

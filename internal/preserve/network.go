@@ -10,9 +10,7 @@ import "fmt"
 // two states. Unless they are equal, the plan is refused. docs/preserve-network.md
 // says what is known, and where the knowledge comes from.
 type network struct {
-	// links are the machine's interfaces, when the caller knows them; nil
-	// takes them from the old tree's /sys, if it is a running system's.
-	links []Link
+	links []Link // instead of the policy's
 }
 
 // Name is the handler's name.
@@ -21,9 +19,9 @@ func (network) Name() string { return "network" }
 // networkPaths are the handler's own: no policy rule touches them.
 var networkPaths = []string{
 	"/etc/sysconfig/network", "/etc/sysconfig/network-scripts/**", "/etc/sysconfig/static-routes", "/etc/sysconfig/static-routes-ipv6",
-	"/etc/NetworkManager/system-connections/**", "/etc/NetworkManager/NetworkManager.conf", "/etc/NetworkManager/conf.d/**",
+	"/etc/NetworkManager/system-connections/**", "/" + nmOwnConf,
 	"/etc/resolv.conf", "/etc/udev/rules.d/*persistent-net.rules", "/etc/systemd/network/**",
-	"/etc/network/interfaces", "/etc/network/interfaces.d/**", "/etc/iproute2/**", "/etc/dhcp/dhclient*.conf", "/etc/dhclient.conf",
+	"/etc/network/interfaces", "/etc/network/interfaces.d/**", "/etc/iproute2/rt_tables", "/etc/dhcp/dhclient*.conf", "/etc/dhclient.conf",
 	"/var/lib/dhclient/**", "/var/lib/NetworkManager/**",
 }
 
@@ -31,6 +29,7 @@ var networkPaths = []string{
 // markers that tell what brought the old system's network up.
 func (network) Sources(old Tree) []string {
 	list := []string{
+		"/etc/NetworkManager/NetworkManager.conf", "/etc/NetworkManager/conf.d/*", "/etc/iproute2/rt_tables.d/*",
 		"/usr/lib/NetworkManager/conf.d/*", "/usr/lib/NetworkManager/system-connections/*", "/usr/share/iproute2/rt_tables",
 		"/usr/lib/iproute2/rt_tables", "/etc/modprobe.d/*", "/sbin/ifup-local", "/usr/sbin/ifup-local", "/sbin/ifup-pre-local", "/usr/sbin/ifup-pre-local",
 		"/" + nmUnit, "/" + networkdUnit, "/etc/systemd/system/NetworkManager.service", "/etc/systemd/system/systemd-networkd.service",
@@ -64,7 +63,10 @@ func (h network) Plan(old, new Tree, p *Planner) error {
 	if err != nil {
 		return err
 	}
-	return done.commit(p)
+	if err := done.commit(p); err != nil {
+		return err
+	}
+	return done.verify(p.Result())
 }
 
 // prepare reads both sides.
@@ -82,6 +84,9 @@ func (h network) prepare(old, new Tree, p *Planner) (*transfer, error) {
 	}
 	if t.after, err = detectNet(new, t.newFiles); err != nil {
 		return nil, err
+	}
+	if t.live == nil {
+		t.live = p.policy.Links
 	}
 	if t.live == nil {
 		t.live = liveLinks(old)

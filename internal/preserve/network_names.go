@@ -126,11 +126,17 @@ func parseUnit(data []byte) (*keyfile, error) {
 // while another interface has that name.
 var kernelName = regexp.MustCompile(`^eth[0-9]+$`)
 
-// linkFile is the .link file that keeps a name. systemd before 245 knows no
-// PermanentMACAddress; MACAddress is the same while nothing has changed it.
-func linkFile(name, mac string) (file string, content []byte) {
+// linkFile is the .link file that keeps a name. A VLAN, bridge or bond has
+// the address of its card, and newer versions of udev (naming scheme v240)
+// would rename it too: there only a card's permanent address counts, which
+// systemd knows since 245.
+func linkFile(name, mac string, major int) (file string, content []byte) {
+	match := "MACAddress=" + mac
+	if major == 0 || major >= 9 {
+		match = "PermanentMACAddress=" + mac + "\nType=ether"
+	}
 	return "etc/systemd/network/10-abupdate-" + name + ".link",
-		[]byte(fmt.Sprintf("# Written by abupdate: the interface keeps its name.\n[Match]\nMACAddress=%s\n\n[Link]\nName=%s\n", mac, name))
+		[]byte(fmt.Sprintf("# Written by abupdate: the interface keeps its name.\n[Match]\n%s\n\n[Link]\nName=%s\n", match, name))
 }
 
 // liveLinks reads the interfaces of the running system from its /sys; none

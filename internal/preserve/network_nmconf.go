@@ -13,7 +13,6 @@ type nmConf struct {
 	rcManager     string
 	noAutoDefault string
 	unmanaged     string
-	dhcp          string
 	// defaults: [connection] sections, which change every profile.
 	defaults bool
 }
@@ -61,8 +60,11 @@ func (c *nmConf) merge(k *keyfile) {
 		group, key string
 		to         *string
 	}{
-		{"main", "plugins", &c.plugins}, {"main", "dns", &c.dns}, {"main", "rc-manager", &c.rcManager},
-		{"main", "no-auto-default", &c.noAutoDefault}, {"main", "dhcp", &c.dhcp}, {"keyfile", "unmanaged-devices", &c.unmanaged},
+		{"main", "plugins", &c.plugins},
+		{"main", "dns", &c.dns},
+		{"main", "rc-manager", &c.rcManager},
+		{"main", "no-auto-default", &c.noAutoDefault},
+		{"keyfile", "unmanaged-devices", &c.unmanaged},
 	} {
 		if v, ok := k.get(s.group, s.key); ok {
 			*s.to = v

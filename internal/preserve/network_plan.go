@@ -66,6 +66,27 @@ func (t *transfer) check() (string, error) {
 	return t.state.difference(after), nil
 }
 
+// verify reads the whole plan's result once more, from the new tree as it
+// will be: what the planner made of the transfer must still be the same.
+func (t *transfer) verify(result Tree) error {
+	files, err := loadNetFiles(result)
+	if err != nil {
+		return err
+	}
+	sys, err := detectNet(result, files)
+	if err != nil {
+		return err
+	}
+	after, err := readState(files, sys, t.newLive(), func(NoteKind, string, string, ...any) {})
+	if err != nil {
+		return err
+	}
+	if d := t.state.difference(after); d != "" {
+		return refusal("network", "", "internal error: the planned files would bring the new system up %s", d)
+	}
+	return nil
+}
+
 // commit hands the transfer to the planner.
 func (t *transfer) commit(p *Planner) error {
 	for _, name := range slices.Sorted(maps.Keys(t.writes)) {
@@ -111,7 +132,7 @@ func (t *transfer) names() {
 			t.note(Warning, l.Name, "its MAC address is not known: the new system may give it another name")
 		default:
 			if _, kept := t.writes[t.linkOf(l.Name)]; !kept {
-				file, content := linkFile(l.Name, l.MAC)
+				file, content := linkFile(l.Name, l.MAC, t.after.release.Major)
 				t.write(file, content, 0o644)
 				t.note(Translated, l.Name, "keeps its name by %s", absolute(file))
 			}

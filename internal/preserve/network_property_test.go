@@ -13,8 +13,14 @@ import (
 // state before and after must be that one, on every way that there is.
 func TestNetworkProperty(t *testing.T) {
 	ways := [][2]string{
-		{"el7-scripts", "el9"}, {"el7-scripts", "el7-scripts"}, {"el7-scripts", "el8-scripts"}, {"el7-scripts", "el8"},
-		{"el7-nm", "el9"}, {"el7-nm", "el7"}, {"el7", "el8"}, {"el8", "el9"},
+		{"el7-scripts", "el9"},
+		{"el7-scripts", "el7-scripts"},
+		{"el7-scripts", "el8-scripts"},
+		{"el7-scripts", "el8"},
+		{"el7-nm", "el9"},
+		{"el7-nm", "el7"},
+		{"el7", "el8"},
+		{"el8", "el9"},
 	}
 	const cases = 2000
 	for seed := range int64(cases) {

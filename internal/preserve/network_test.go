@@ -205,6 +205,7 @@ func stateOf(tb testing.TB, tree Tree, plan *Plan, live []Link) *netState {
 				files[op.Path] = netFile{content: op.Data, mode: op.Mode, uid: op.UID, readable: true}
 			case OpRemove:
 				delete(files, op.Path)
+			case OpMkdir, OpSymlink, OpOwner:
 			}
 		}
 	}
