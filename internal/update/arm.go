@@ -137,6 +137,15 @@ func (u *Updater) armOther(ctx context.Context, carry bool) error {
 	if _, err := u.PlanPreserve(ctx); err != nil {
 		return fmt.Errorf("planning what to carry into slot %v: %w", other, err) // nothing has changed yet
 	}
+	if err := u.reopen(other); err != nil {
+		return err
+	}
+	return u.Arm(ctx)
+}
+
+// reopen makes the other slot, a good one, one that was just written: a cut
+// leaves it waiting for the orderly shutdown, which restores and arms it.
+func (u *Updater) reopen(other slot.ID) error {
 	// First the record: a cut behind it leaves the slot as good as it was, for
 	// GRUB goes by the boot state alone.
 	r := u.facts.Slot(other).Record
@@ -144,15 +153,10 @@ func (u *Updater) armOther(ctx context.Context, carry bool) error {
 	if err := u.setRecord(other, r); err != nil {
 		return err
 	}
-	// From here on the other slot is one that was just written: a cut leaves
-	// it waiting for the orderly shutdown, which restores and arms it.
 	if err := u.setBoot(bootctl.Disarm(u.facts.Boot, u.facts.Running)); err != nil {
 		return err
 	}
-	if err := u.refresh(); err != nil {
-		return err
-	}
-	return u.Arm(ctx)
+	return u.refresh()
 }
 
 // disarm undoes an arm. A slot that had been good before (armed by rollback)
