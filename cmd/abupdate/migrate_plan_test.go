@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/abupdate/abupdate/internal/migrate/migratetest"
+	"github.com/abupdate/abupdate/test/olddisk"
 )
 
 var updateGolden = flag.Bool("update", false, "write the golden files anew")
@@ -46,7 +46,7 @@ func migratePlanRun(t *testing.T, args ...string) outcome {
 
 // TestMigratePlanGolden: the words and drawings for each layout.
 func TestMigratePlanGolden(t *testing.T) {
-	for name, d := range migratetest.Layouts {
+	for name, d := range olddisk.Layouts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			disk := d.Make(t)
@@ -73,7 +73,7 @@ func TestMigratePlanGolden(t *testing.T) {
 }
 
 func TestMigratePlanJSON(t *testing.T) {
-	o := migratePlanRun(t, "--json", "--disk", migratetest.Layouts["L3"].Make(t), "--slot-size", "7GiB")
+	o := migratePlanRun(t, "--json", "--disk", olddisk.Layouts["L3"].Make(t), "--slot-size", "7GiB")
 	lines := bytes.Split(bytes.TrimSpace([]byte(o.stdout)), []byte("\n"))
 	if o.code != codeMigration || len(lines) != 2 {
 		t.Fatalf("exit code %d, %d lines\n%s%s", o.code, len(lines), o.stdout, o.stderr)
@@ -103,7 +103,7 @@ func TestMigratePlanJSON(t *testing.T) {
 
 func TestMigratePlanOnOtherDisks(t *testing.T) {
 	f := getFactory(t)
-	emptyDisk := migratetest.Disk{Size: 64}.Make(t)
+	emptyDisk := olddisk.Disk{Size: 64}.Make(t)
 	for name, tc := range map[string]struct {
 		args []string
 		code int
@@ -126,7 +126,7 @@ func TestMigratePlanOnOtherDisks(t *testing.T) {
 			}
 		})
 	}
-	o := migratePlanRun(t, "--disk", migratetest.Layouts["L3"].Make(t), f.v2)
+	o := migratePlanRun(t, "--disk", olddisk.Layouts["L3"].Make(t), f.v2)
 	if o.code != codeDone || !strings.Contains(o.stdout, "gw 2.0.0, image 8.0 MiB") {
 		t.Errorf("with a bundle: exit code %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/abupdate/abupdate/internal/migrate/migratetest"
+	"github.com/abupdate/abupdate/test/olddisk"
 )
 
-func surveyImage(t *testing.T, d migratetest.Disk) *Survey {
+func surveyImage(t *testing.T, d olddisk.Disk) *Survey {
 	t.Helper()
 	s, err := SurveyImage(d.Make(t))
 	if err != nil {
@@ -33,7 +33,7 @@ func TestSurveyImage(t *testing.T) {
 	} {
 		t.Run(string(name), func(t *testing.T) {
 			t.Parallel()
-			s := surveyImage(t, migratetest.Layouts[string(name)])
+			s := surveyImage(t, olddisk.Layouts[string(name)])
 			root, boot := s.Root(), s.mounted("/boot")
 			if root == nil || root.Name != want.root || root.Guess == "" || root.Content.Free < root.Size/2 || root.Content.MaxRun == 0 {
 				t.Errorf("root %+v", root)
@@ -58,7 +58,7 @@ func TestSurveyImage(t *testing.T) {
 // TestSurveyLogicalVolumes: content is found through the map, and what no
 // volume uses is free.
 func TestSurveyLogicalVolumes(t *testing.T) {
-	s := surveyImage(t, migratetest.Layouts["L1"])
+	s := surveyImage(t, olddisk.Layouts["L1"])
 	swap := s.Volumes[2]
 	if swap.Name != "centos/swap" || swap.Content.Kind != KindSwap || swap.Size != 2*gib || swap.Start() != 1025*mib {
 		t.Errorf("%+v", swap)
@@ -71,33 +71,33 @@ func TestSurveyLogicalVolumes(t *testing.T) {
 
 // TestImageRefusals are those that can be seen on a disk image.
 func TestImageRefusals(t *testing.T) {
-	one := func(size int64, table string, p migratetest.Part) migratetest.Disk {
-		return migratetest.Disk{Size: size, Table: table, Parts: []migratetest.Part{p}}
+	one := func(size int64, table string, p olddisk.Part) olddisk.Disk {
+		return olddisk.Disk{Size: size, Table: table, Parts: []olddisk.Part{p}}
 	}
 	const mbr = "label: dos\nstart=2048,type=83\n"
 	for name, tc := range map[string]struct {
-		disk migratetest.Disk
+		disk olddisk.Disk
 		code string
 	}{
-		"striped":    {one(1025, "label: dos\nstart=2048,type=8e\n", migratetest.Part{At: 1, Make: "lvm striped-0"}), "lv-type"},
-		"thin":       {one(1025, "label: dos\nstart=2048,type=8e\n", migratetest.Part{At: 1, Make: "lvm hidden-0"}), "lv-type"},
-		"missing PV": {one(1025, "label: dos\nstart=2048,type=8e\n", migratetest.Part{At: 1, Make: "lvm striped-1"}), "missing-pv"},
-		"orphan PV":  {one(1025, "label: dos\nstart=2048,type=8e\n", migratetest.Part{At: 1, Make: "lvm orphan-0"}), "no-system"},
-		"whole PV":   {migratetest.Disk{Size: 1024, Parts: []migratetest.Part{{Make: "lvm el7-0"}}}, "no-table"},
-		"LUKS":       {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "LUKS\xba\xbe"}), "luks"},
-		"mdraid 1.2": {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 4096}), "mdraid"},
-		"mdraid 1.0": {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 8192}), "mdraid"},
-		"mdraid 0.9": {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 65536}), "mdraid"},
-		"btrfs":      {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "_BHRfS_M", Offset: 65600}), "btrfs"},
-		"unknown":    {one(64, mbr, migratetest.Part{At: 1, Make: "zero", Bytes: "ReFS", Offset: 3}), "unknown"},
-		"empty part": {one(64, mbr, migratetest.Part{At: 1, Make: "zero"}), "no-system"},
-		"ext3":       {one(512, mbr, migratetest.Part{At: 1, Size: 511, Make: "mkfs.ext3 -M /"}), "filesystem"},
-		"extended": {migratetest.Disk{
+		"striped":    {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm striped-0"}), "lv-type"},
+		"thin":       {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm hidden-0"}), "lv-type"},
+		"missing PV": {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm striped-1"}), "missing-pv"},
+		"orphan PV":  {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm orphan-0"}), "no-system"},
+		"whole PV":   {olddisk.Disk{Size: 1024, Parts: []olddisk.Part{{Make: "lvm el7-0"}}}, "no-table"},
+		"LUKS":       {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "LUKS\xba\xbe"}), "luks"},
+		"mdraid 1.2": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 4096}), "mdraid"},
+		"mdraid 1.0": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 8192}), "mdraid"},
+		"mdraid 0.9": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 65536}), "mdraid"},
+		"btrfs":      {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "_BHRfS_M", Offset: 65600}), "btrfs"},
+		"unknown":    {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "ReFS", Offset: 3}), "unknown"},
+		"empty part": {one(64, mbr, olddisk.Part{At: 1, Make: "zero"}), "no-system"},
+		"ext3":       {one(512, mbr, olddisk.Part{At: 1, Size: 511, Make: "mkfs.ext3 -M /"}), "filesystem"},
+		"extended": {olddisk.Disk{
 			Size: 2048, Table: "label: dos\nstart=2048,size=1GiB,type=83\ntype=5\n",
-			Parts: []migratetest.Part{{At: 1, Size: 1024, Make: "mkfs.ext4"}},
+			Parts: []olddisk.Part{{At: 1, Size: 1024, Make: "mkfs.ext4"}},
 		}, "extended"},
-		"file system": {migratetest.Disk{Size: 64, Parts: []migratetest.Part{{Size: 64, Make: "mkfs.ext4"}}}, "no-table"},
-		"too small":   {one(600, mbr, migratetest.Part{At: 1, Size: 599, Make: "mkfs.ext4 -b 4096 -M /"}), "no-room"},
+		"file system": {olddisk.Disk{Size: 64, Parts: []olddisk.Part{{Size: 64, Make: "mkfs.ext4"}}}, "no-table"},
+		"too small":   {one(600, mbr, olddisk.Part{At: 1, Size: 599, Make: "mkfs.ext4 -b 4096 -M /"}), "no-room"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,7 +150,7 @@ func TestGuessedRoots(t *testing.T) {
 // TestHostileDisk: whatever bytes stand where structures should, there is a
 // plan or a reason, and no panic.
 func TestHostileDisk(t *testing.T) {
-	path := migratetest.Layouts["L1"].Make(t)
+	path := olddisk.Layouts["L1"].Make(t)
 	img, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +159,14 @@ func TestHostileDisk(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	const lvm = 1024 * mib
 	places := []struct{ at, size int64 }{
-		{0, 512}, {512, 512}, {lvm + 512, 512}, {lvm + 4096, 128}, {lvm + 4096 + 512, 8192},
-		{mib, 512}, {lvm + mib + 2048*4*mib, 512}, {lvm + mib + 512*4*mib, 512},
+		{0, 512},
+		{512, 512},
+		{lvm + 512, 512},
+		{lvm + 4096, 128},
+		{lvm + 4096 + 512, 8192},
+		{mib, 512},
+		{lvm + mib + 2048*4*mib, 512},
+		{lvm + mib + 512*4*mib, 512},
 	}
 	for range 300 {
 		place := places[rng.IntN(len(places))]

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
-	"github.com/abupdate/abupdate/internal/bootctl"
 )
 
 // host is the running machine as the survey sees it: its directories, and the
@@ -107,8 +106,12 @@ func (h *host) readMachine(s *Survey) error {
 		return err
 	}
 	m.Cmdline = strings.TrimSpace(string(cmdline))
-	if boot, err := bootctl.ParseCmdline(m.Cmdline); err == nil {
-		s.AB = fmt.Sprintf("it was booted as system %v by abupdate's GRUB", boot.System)
+	// Any word of our grub.cfg says so; whether they are complete is the
+	// update's concern.
+	for word := range strings.FieldsSeq(m.Cmdline) {
+		if system, ok := strings.CutPrefix(word, "ab.slot="); ok {
+			s.AB = "abupdate's GRUB booted it as system " + clip(system)
+		}
 	}
 	m.CPULevel = h.cpuLevel()
 	m.Kernel = h.line(h.proc, "sys/kernel/osrelease")

@@ -1,7 +1,7 @@
-// Package migratetest makes disks of devices with a single system, as
+// Package olddisk makes disks of devices with a single system, as
 // installers and cloud images divide them, without root: tables by sfdisk,
 // file systems by mkfs, LVM from the fixtures of package partition.
-package migratetest
+package olddisk
 
 import (
 	"compress/gzip"
@@ -183,7 +183,7 @@ func (p Part) copySparse(tb testing.TB, img, f *os.File) {
 func fixture(tb testing.TB, name string) []byte {
 	tb.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	f, err := os.Open(filepath.Join(filepath.Dir(here), "../../partition/testdata/lvm", name+".gz"))
+	f, err := os.Open(filepath.Join(filepath.Dir(here), "../../internal/partition/testdata/lvm", name+".gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}
