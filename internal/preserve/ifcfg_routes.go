@@ -244,6 +244,9 @@ func (c *ifcfg) readRuleVars() error {
 		if err != nil {
 			return c.refuse("%s: %v", v.Name, err)
 		}
+		if r.Priority < 0 {
+			return c.refuse("%s: NetworkManager wants a priority", v.Name)
+		}
 		spec := f.of(c.p)
 		spec.Rules = append(spec.Rules, r)
 	}

@@ -158,8 +158,10 @@ func liveLinks(t Tree) []Link {
 		if l.MAC == "" && sysfs(t, path.Join(dir, "addr_assign_type")) == "0" {
 			l.MAC = sysfs(t, path.Join(dir, "address"))
 		}
-		if driver, err := t.Readlink(path.Join(dir, "device/driver")); err == nil {
-			l.Driver = path.Base(driver)
+		if device, err := Resolve(t, path.Join(dir, "device")); err == nil {
+			if driver, err := t.Readlink(path.Join(device, "driver")); err == nil {
+				l.Driver = path.Base(driver)
+			}
 		}
 		if l.MAC != "" {
 			links = append(links, l)

@@ -114,6 +114,9 @@ func parseRouteWords(f family, list []string, tables routeTables) (r netRoute, d
 	if !haveDst {
 		return r, "", errors.New("no destination")
 	}
+	if t := r.Attrs["type"]; t != "" && t != "local" && r.Via.IsValid() {
+		return r, "", fmt.Errorf("a %s route has no gateway", t)
+	}
 	return r, dev, nil
 }
 
