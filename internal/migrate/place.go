@@ -66,7 +66,7 @@ type attempt struct {
 	gaps, groups []span // free, and known exactly
 	budget       int64  // bytes that files may still take of the root file system
 	files        int64  // bytes that they have taken
-	cursor       int64  // the next example address in it ends here
+	runs         []span // where it lies, less the examples given already
 
 	boot, a Placement
 	copied  *Placement // room for customers' data that are copied
@@ -86,8 +86,8 @@ func newAttempt(pl *placer, tier Tier, data dataPlan) *attempt {
 		}
 	}
 	a.budget = max(0, pl.root.Content.Free-oldReserve)
-	if stretches := pl.root.Map.Stretches(); len(stretches) > 0 {
-		a.cursor = stretches[0].Disk + stretches[0].Len
+	for _, r := range pl.root.Map.Stretches() {
+		a.runs = append(a.runs, span{r.Disk, r.Disk + r.Len})
 	}
 	return a
 }
@@ -129,15 +129,21 @@ func (a *attempt) carve() {
 	if boot, ok := a.take("abboot", abbootSize); ok {
 		a.boot = boot
 	}
-	if len(a.refusals) == 0 && a.files > 0 {
-		a.noteFiles()
+	if len(a.refusals) == 0 {
+		a.notePlaces()
 	}
 }
 
-// noteFiles says how sure it is that the files get their runs: how a file
-// system will answer fallocate is not known before it is asked.
-func (a *attempt) noteFiles() {
+// notePlaces says how sure it is that files get their runs: how a file system
+// will answer fallocate is not known before it is asked.
+func (a *attempt) notePlaces() {
 	root := a.pl.root
+	if a.boot.Source == SourceGroup || a.a.Source == SourceGroup || a.copied != nil && a.copied.Source == SourceGroup {
+		a.note("Free space of the volume group %s is used: until finish, make and enlarge no logical volumes.", root.Group)
+	}
+	if a.files == 0 {
+		return
+	}
 	sure := "that is expected to work"
 	if root.Content.Free < 2*(a.files+oldReserve) {
 		sure = "the file system is rather full, so that may fail"
@@ -164,10 +170,8 @@ func (a *attempt) take(what string, n int64) (Placement, bool) {
 
 func (a *attempt) takeFile(what string, n int64) (Placement, bool) {
 	root := a.pl.root
-	longest := int64(0)
-	if stretches := root.Map.Stretches(); len(stretches) > 0 {
-		longest = min(stretches[0].Len, root.Content.MaxRun)
-	}
+	run := largest(a.runs)
+	longest := min(run.size(), root.Content.MaxRun)
 	switch {
 	case root.Content.Free < 0:
 		a.refuse("no-room", "", "%s: how much is free in the root file system is not known", what)
@@ -182,8 +186,10 @@ func (a *attempt) takeFile(what string, n int64) (Placement, bool) {
 		return Placement{}, false
 	}
 	a.budget, a.files, a.estimated = a.budget-n, a.files+n, true
-	a.cursor = (a.cursor - n) / align * align
-	return Placement{Source: SourceFile, Volume: root.Name, Start: a.cursor, Size: n, Estimated: true}, true
+	p := Placement{Source: SourceFile, Volume: root.Name, Size: n, Estimated: true}
+	i := slices.IndexFunc(a.runs, func(r span) bool { return r.aligned() == run })
+	p.Start, a.runs = cut(a.runs, i, n)
+	return p, true
 }
 
 func (a *attempt) smaller() string {

@@ -45,10 +45,10 @@ func surveyL1() *Survey {
 				{Number: 2, Start: 1 * g, Size: 19 * g, Type: "8e"},
 			}},
 		},
-		Groups: []Group{{Name: "centos", Status: []string{"RESIZEABLE", "READ", "WRITE"}}},
+		Groups: []Group{{Name: "centos", Status: []string{"RESIZEABLE", "READ", "WRITE"}, Members: []string{"PV-1"}}},
 		Volumes: []Volume{
 			volume(1, mib, 1023*mib, fsys("xfs", "", 1013*mib, 800*mib), "/boot"),
-			volume(2, g, 19*g, Content{Kind: KindLVM, Format: "LVM2"}, ""),
+			volume(2, g, 19*g, Content{Kind: KindLVM, Format: "LVM2", UUID: "PV-1"}, ""),
 			logical("centos/swap", 1*g, 2*g, Content{Kind: KindSwap, Format: "swap"}, ""),
 			logical("centos/home", 3*g, 6*g, fsys("xfs", "", 6*g, 4*g), "/home"),
 			logical("centos/root", 9*g, 11*g, fsys("xfs", "", 11*g, 9*g), "/"),
@@ -222,6 +222,11 @@ func TestPlanOfEverySize(t *testing.T) {
 		}
 		if rng.IntN(2) == 0 {
 			s.Trees = append(s.Trees, Tree{Path: "/srv", Volume: s.Root().Name, Bytes: rng.Int64N(3 * gib), Files: 5})
+		}
+		if root := s.Root(); rng.IntN(3) == 0 { // in two pieces, the second before the first
+			cut := (1 + rng.Int64N(root.Size/mib-1)) * mib
+			at := root.Start()
+			root.Map = partition.DeviceMap{{Disk: at + root.Size - cut, Len: cut}, {Start: cut, Disk: at, Len: root.Size - cut}}
 		}
 		if rng.IntN(3) == 0 {
 			s.Disk.Size += rng.Int64N(8) * gib

@@ -118,6 +118,9 @@ func (p *Plan) refuseVolumes(s *Survey) {
 }
 
 func (p *Plan) refuseGroup(g Group) {
+	if g.Problem != "" {
+		p.refuse("volume", "rename one: vgrename", "volume group %s: %s", g.Name, g.Problem)
+	}
 	for _, uuid := range g.Missing {
 		p.refuse("missing-pv", "bring the disk back, or take it out of the group: vgreduce --removemissing",
 			"volume group %s: physical volume %s is missing, or on another disk", g.Name, uuid)
@@ -156,7 +159,12 @@ func (p *Plan) refuseVolume(s *Survey, v *Volume) {
 			"%s (%s) holds something that is not recognised, and it would be lost", v.Name, size(v.Size))
 	case KindFilesystem:
 		p.refuseFilesystem(s, v)
-	case KindEmpty, KindFAT, KindSwap, KindLVM, KindBIOSBoot:
+	case KindLVM:
+		// Its group may have its metadata, and its volumes, on other disks.
+		if !slices.ContainsFunc(s.Groups, func(g Group) bool { return slices.Contains(g.Members, v.Content.UUID) }) {
+			p.refuse("unknown", "if it is nothing you need: pvremove", "%s is an LVM physical volume of no group that is known on this disk", v.Name)
+		}
+	case KindEmpty, KindFAT, KindSwap, KindBIOSBoot:
 	}
 }
 

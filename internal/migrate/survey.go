@@ -124,8 +124,9 @@ type Group struct {
 	Name    string
 	Status  []string
 	Shared  bool     // by several machines
-	Missing []string // UUIDs of members that are not on this disk
-	// Problem is why its metadata could not be read.
+	Members []string // UUIDs of its physical volumes
+	Missing []string // those that are not on this disk
+	// Problem is why its volumes cannot be told from others.
 	Problem string
 	// Free are the runs of the disk that belong to the group and to no volume.
 	Free partition.DeviceMap

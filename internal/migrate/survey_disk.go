@@ -62,10 +62,21 @@ func (s *Survey) readPartition(dev blockdev.Device, p partition.Part, pvs *physi
 		v.Content = Content{Kind: KindBIOSBoot, Format: "bios-boot"}
 		return v, nil
 	}
+	if v.Content, err = probe(part, part.Size()); err != nil {
+		return v, fmt.Errorf("%s: %w", v.Name, err)
+	}
+	// A member of a mirror may also look like the LVM that is on the mirror.
+	if v.Content.Kind == KindRAID {
+		return v, nil
+	}
 	pv, err := partition.ReadPV(part)
 	switch {
 	case err == nil:
 		v.Content = Content{Kind: KindLVM, Format: "LVM2", UUID: pv.UUID}
+		if twin, twice := pvs.parts[pv.UUID]; twice {
+			v.Problem = fmt.Sprintf("it is a copy of the physical volume on partition %d: nobody can say which one counts", twin)
+			return v, nil
+		}
 		pvs.add(pv, p)
 		return v, nil
 	case errors.Is(err, partition.ErrLVM):
@@ -75,13 +86,10 @@ func (s *Survey) readPartition(dev blockdev.Device, p partition.Part, pvs *physi
 	case !errors.Is(err, partition.ErrNotPV):
 		return v, fmt.Errorf("%s: %w", v.Name, err)
 	}
-	if v.Content, err = content(part); err != nil {
-		return v, fmt.Errorf("%s: %w", v.Name, err)
-	}
 	return v, nil
 }
 
-// content probes a whole device.
+// content looks at a disk without a partition table.
 func content(dev blockdev.Device) (Content, error) {
 	if _, err := partition.ReadPV(dev); err == nil {
 		return Content{Kind: KindLVM, Format: "LVM2"}, nil
@@ -111,8 +119,12 @@ func (s *Survey) readGroups(dev blockdev.Device, pvs *physicalVolumes) error {
 	})
 	for _, g := range groups {
 		group := Group{Name: g.Name, Status: g.Status, Shared: g.LockType != "" && g.LockType != "none"}
+		if s.group(g.Name) != nil {
+			group.Problem = "another volume group on this disk has the same name"
+		}
 		part := 0
 		for _, m := range g.Members {
+			group.Members = append(group.Members, m.UUID)
 			place, here := pvs.places[m.UUID]
 			if !here || m.Missing {
 				group.Missing = append(group.Missing, m.UUID)

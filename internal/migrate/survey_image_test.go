@@ -69,6 +69,12 @@ func TestSurveyLogicalVolumes(t *testing.T) {
 	}
 }
 
+// LVM on a mirror whose metadata are at the end of its members.
+var lvmOnRAID = olddisk.Disk{
+	Size: 1025, Table: "label: dos\nstart=2048,type=fd\n",
+	Parts: []olddisk.Part{{At: 1, Make: "lvm orphan-0"}, {At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 1<<30 - 8192}},
+}
+
 // TestImageRefusals are those that can be seen on a disk image.
 func TestImageRefusals(t *testing.T) {
 	one := func(size int64, table string, p olddisk.Part) olddisk.Disk {
@@ -82,16 +88,21 @@ func TestImageRefusals(t *testing.T) {
 		"striped":    {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm striped-0"}), "lv-type"},
 		"thin":       {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm hidden-0"}), "lv-type"},
 		"missing PV": {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm striped-1"}), "missing-pv"},
-		"orphan PV":  {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm orphan-0"}), "no-system"},
-		"whole PV":   {olddisk.Disk{Size: 1024, Parts: []olddisk.Part{{Make: "lvm el7-0"}}}, "no-table"},
-		"LUKS":       {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "LUKS\xba\xbe"}), "luks"},
-		"mdraid 1.2": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 4096}), "mdraid"},
-		"mdraid 1.0": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 8192}), "mdraid"},
-		"mdraid 0.9": {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 65536}), "mdraid"},
-		"btrfs":      {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "_BHRfS_M", Offset: 65600}), "btrfs"},
-		"unknown":    {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "ReFS", Offset: 3}), "unknown"},
-		"empty part": {one(64, mbr, olddisk.Part{At: 1, Make: "zero"}), "no-system"},
-		"ext3":       {one(512, mbr, olddisk.Part{At: 1, Size: 511, Make: "mkfs.ext3 -M /"}), "filesystem"},
+		"orphan PV":  {one(1025, "label: dos\nstart=2048,type=8e\n", olddisk.Part{At: 1, Make: "lvm orphan-0"}), "unknown"},
+		"PV twice": {olddisk.Disk{
+			Size: 2049, Table: "label: dos\nstart=2048,size=1GiB,type=8e\nsize=1GiB,type=8e\n",
+			Parts: []olddisk.Part{{At: 1, Make: "lvm pieces-0"}, {At: 1025, Make: "lvm pieces-0"}},
+		}, "volume"},
+		"whole PV":    {olddisk.Disk{Size: 1024, Parts: []olddisk.Part{{Make: "lvm el7-0"}}}, "no-table"},
+		"LUKS":        {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "LUKS\xba\xbe"}), "luks"},
+		"mdraid 1.2":  {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 4096}), "mdraid"},
+		"mdraid 1.0":  {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 8192}), "mdraid"},
+		"mdraid 0.9":  {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "\xfc\x4e\x2b\xa9", Offset: 63<<20 - 65536}), "mdraid"},
+		"LVM on RAID": {lvmOnRAID, "mdraid"},
+		"btrfs":       {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "_BHRfS_M", Offset: 65600}), "btrfs"},
+		"unknown":     {one(64, mbr, olddisk.Part{At: 1, Make: "zero", Bytes: "ReFS", Offset: 3}), "unknown"},
+		"empty part":  {one(64, mbr, olddisk.Part{At: 1, Make: "zero"}), "no-system"},
+		"ext3":        {one(512, mbr, olddisk.Part{At: 1, Size: 511, Make: "mkfs.ext3 -M /"}), "filesystem"},
 		"extended": {olddisk.Disk{
 			Size: 2048, Table: "label: dos\nstart=2048,size=1GiB,type=83\ntype=5\n",
 			Parts: []olddisk.Part{{At: 1, Size: 1024, Make: "mkfs.ext4"}},
