@@ -41,7 +41,7 @@ func (p *Plan) apply(ctx context.Context, t target) error {
 			return failed("writing "+absolute(p.Ops[i].Path), err)
 		}
 	}
-	// Owner changes of links and special files have no file to sync.
+	// Owner changes have not been synced one by one.
 	if err := t.SyncAll(); err != nil {
 		return failed("writing the configuration", err)
 	}
@@ -305,8 +305,5 @@ func (a *applier) owner(op *Op) error {
 	if e.Kind != KindFile && e.Kind != KindDir {
 		return a.target.Chown(op.Path, op.UID, op.GID)
 	}
-	if err := a.dress(op); err != nil {
-		return err
-	}
-	return a.target.Sync(op.Path)
+	return a.dress(op) // SyncAll makes it durable: there may be thousands
 }

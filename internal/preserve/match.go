@@ -196,8 +196,11 @@ func (f *finder) findDeep(dir string, rest []string) error {
 	return nil
 }
 
-// list reads a directory; one that has gone meanwhile is empty.
+// list reads a directory; what is none, or has gone meanwhile, is empty.
 func (f *finder) list(dir string) ([]Entry, error) {
+	if e, err := f.tree.Lstat(dir); err == nil && e.Kind != KindDir {
+		return nil, nil
+	}
 	list, err := f.tree.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

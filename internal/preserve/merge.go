@@ -80,7 +80,7 @@ func (m *merged) chooseUsers() {
 			}
 		case n.uid == 0 && hasRoot:
 			m.note(Dropped, n.name, "an account with UID 0 of the new image: those come from the old system")
-		case m.new.human(n.uid) && m.new.login(&n):
+		case o == nil && m.new.human(n.uid) && m.new.login(&n):
 			m.note(Dropped, n.name, "an account of the new image that this device does not have")
 			m.orphans = append(m.orphans, n.uid)
 		default:
@@ -135,7 +135,7 @@ func (m *merged) chooseGroups() {
 			if o.gid != n.gid {
 				m.regrouped[n.gid] = o.gid
 			}
-		case m.new.people(n.gid) && !m.usedBySystem(&n):
+		case o == nil && m.new.people(n.gid) && !m.usedBySystem(&n):
 			m.note(Dropped, n.name, "a group of the new image that this device does not have")
 		default:
 			m.groups = append(m.groups, n)

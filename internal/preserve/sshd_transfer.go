@@ -122,8 +122,14 @@ func (t *sshdTransfer) transfer(key string) error {
 			return nil
 		}
 	}
+	if key == "hostkey" && !slices.ContainsFunc(was, customKey) {
+		return nil // every sshd finds these by itself
+	}
 	if !t.portable(key, was) {
 		return nil
+	}
+	if key == "subsystem" {
+		was = t.subsystems(was, will)
 	}
 	is, shall := t.effective(key, was, t.old), t.effective(key, will, t.new)
 	if is == shall {
@@ -157,6 +163,11 @@ func (t *sshdTransfer) transfer(key string) error {
 	return nil
 }
 
+// customKey tells whether a HostKey line names a file of the site's own.
+func customKey(s sshdSetting) bool {
+	return !Match("/etc/ssh/ssh_host_*_key", s.value)
+}
+
 // untouched tells whether all of the old configuration is known to be the old
 // image's.
 func (t *sshdTransfer) untouched() bool {
@@ -185,7 +196,7 @@ func (t *sshdTransfer) portable(key string, was []sshdSetting) bool {
 	case slices.Contains(sshdLogin, key), slices.Contains(sshdKnown, key):
 		return true
 	case key == "subsystem":
-		return t.subsystem(was)
+		return true
 	case slices.Contains(sshdGone, key):
 		t.planner.Note(Dropped, "sshd", "%s: has no effect any more", was[0].word)
 		return false
@@ -199,28 +210,34 @@ func (t *sshdTransfer) portable(key string, was []sshdSetting) bool {
 	return false
 }
 
-// subsystem lets a subsystem through whose program the new system has.
-func (t *sshdTransfer) subsystem(was []sshdSetting) bool {
+// subsystems are those of the old system whose programs the new one has. For
+// sftp it has its own, if need be.
+func (t *sshdTransfer) subsystems(was, will []sshdSetting) []sshdSetting {
+	var list []sshdSetting
 	for _, s := range was {
 		args := splitArgs(s.value)
-		if len(args) < 2 {
-			return false
-		}
-		if args[1] == "internal-sftp" {
+		if len(args) < 2 || args[1] == "internal-sftp" || t.runs(args[1]) {
+			list = append(list, s)
 			continue
 		}
-		name, err := Clean(args[1])
-		if err != nil || !strings.HasPrefix(args[1], "/") {
-			return false
+		i := slices.IndexFunc(will, func(n sshdSetting) bool { return splitArgs(n.value)[0] == args[0] })
+		if i >= 0 {
+			list = append(list, will[i])
+			continue
 		}
-		if real, err := Resolve(t.planner.new, name); err != nil || !Exists(t.planner.new, real) {
-			if args[0] != "sftp" { // the new system has its own path for that one
-				t.planner.Note(Warning, "sshd", "Subsystem %.80q is not carried: its program is not in the new system", s.value)
-			}
-			return false
-		}
+		t.planner.Note(Warning, "sshd", "Subsystem %.80q is not carried: its program is not in the new system", s.value)
 	}
-	return true
+	return list
+}
+
+// runs tells whether the new system has a program.
+func (t *sshdTransfer) runs(program string) bool {
+	name, err := Clean(program)
+	if err != nil || !strings.HasPrefix(program, "/") {
+		return false
+	}
+	real, err := Resolve(t.planner.new, name)
+	return err == nil && Exists(t.planner.new, real)
 }
 
 // sshdWords are keywords as people write them, where the old system does not.
@@ -355,7 +372,7 @@ func (t *sshdTransfer) verify() error {
 	}
 	for _, key := range t.carried {
 		is, shall := t.effective(key, result.get(key), t.new), t.effective(key, t.was.get(key), t.old)
-		if is != shall {
+		if is != shall && key != "subsystem" { // those are not as they were, on purpose
 			return t.planner.Refuse("sshd", fmt.Sprintf("%s would be %s in the new system instead of %s", key, is, shall),
 				"set it in /etc/ssh/sshd_config itself, or switch the handler off ([handlers] ssh = false)")
 		}

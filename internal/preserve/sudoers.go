@@ -92,46 +92,16 @@ func checkAlias(word, definitions string) error {
 	return nil
 }
 
-// checkRule looks at "who where = (as whom) what : where = what".
+// checkRule looks at "who where = (as whom) what, … : where = what".
 func checkRule(line string) error {
-	if !strings.Contains(line, "=") {
+	left, right, ok := cutUnquoted(line, '=')
+	if !ok {
 		return errors.New("a rule without =")
 	}
-	for i, part := range splitUnquoted(line, ':') {
-		left, right, ok := cutUnquoted(part, '=')
-		if !ok {
-			// "user : tag" does not exist; "NOPASSWD: cmd" does, and was split.
-			if tagBefore(line, part) {
-				continue
-			}
-			return fmt.Errorf("%.40q: no =", strings.TrimSpace(part))
-		}
-		if i == 0 && len(strings.Fields(left)) < 2 {
-			return errors.New("a rule needs who and where")
-		}
-		if err := checkCommands(right); err != nil {
-			return err
-		}
+	if len(strings.Fields(left)) < 2 {
+		return errors.New("a rule needs who and where")
 	}
-	return nil
-}
-
-// sudoTags end with a colon.
-var sudoTags = []string{
-	"NOPASSWD", "PASSWD", "NOEXEC", "EXEC", "SETENV", "NOSETENV", "LOG_INPUT", "NOLOG_INPUT", "LOG_OUTPUT", "NOLOG_OUTPUT",
-	"FOLLOW", "NOFOLLOW", "MAIL", "NOMAIL", "INTERCEPT", "NOINTERCEPT",
-}
-
-// tagBefore tells whether part comes after the colon of a tag.
-func tagBefore(line, part string) bool {
-	before, _, _ := strings.Cut(line, part)
-	before = strings.TrimRight(strings.TrimSuffix(strings.TrimSpace(before), ":"), " \t")
-	for _, tag := range sudoTags {
-		if strings.HasSuffix(before, tag) {
-			return true
-		}
-	}
-	return false
+	return checkCommands(right)
 }
 
 func checkCommands(s string) error {
@@ -145,6 +115,9 @@ func checkCommands(s string) error {
 	}
 	if s == "" {
 		return errors.New("a rule without a command")
+	}
+	if strings.Count(s, "(") > strings.Count(s, ")") {
+		return errors.New("( without )")
 	}
 	return checkList(s)
 }
@@ -181,7 +154,8 @@ func withoutComment(line string) (string, error) {
 	return line, nil
 }
 
-// splitUnquoted splits at sep outside of quotes and not after a backslash.
+// splitUnquoted splits at sep outside of quotes and parentheses, and not after
+// a backslash.
 func splitUnquoted(s string, sep byte) []string {
 	var list []string
 	for {
@@ -196,13 +170,19 @@ func splitUnquoted(s string, sep byte) []string {
 
 func cutUnquoted(s string, sep byte) (before, after string, found bool) {
 	quoted := false
+	depth := 0
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '\\':
 			i++
 		case s[i] == '"':
 			quoted = !quoted
-		case s[i] == sep && !quoted:
+		case quoted:
+		case s[i] == '(':
+			depth++
+		case s[i] == ')':
+			depth--
+		case s[i] == sep && depth <= 0:
 			return s[:i], s[i+1:], true
 		}
 	}

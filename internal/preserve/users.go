@@ -162,15 +162,21 @@ func (users) describe(p *Planner, m *merged, u *user, release Release) {
 		what += ", expiry date kept"
 	}
 	p.Note(Carried, u.name, "UID %d, %s", u.uid, what)
-	if newHash(hash) && release.Major == 7 {
-		p.Note(Warning, u.name, "its password hash (%s) cannot be read by the new system: no login by password", strings.SplitAfterN(hash, "$", 3)[1]+" of crypt(5)")
+	if kind := newHash(hash); kind != "" && release.Major == 7 {
+		p.Note(Warning, u.name, "its password hash (%s) cannot be read by the new system: no login by password", kind)
 	}
 }
 
-// newHash tells whether glibc's own crypt, EL7's, does not know a hash.
-func newHash(hash string) bool {
+// newHash returns the prefix of a hash that glibc's own crypt, EL7's, does not
+// know; "" for others.
+func newHash(hash string) string {
 	hash = strings.TrimLeft(hash, "!*")
-	return slices.ContainsFunc([]string{"$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$"}, func(prefix string) bool { return strings.HasPrefix(hash, prefix) })
+	for _, prefix := range []string{"$y$", "$gy$", "$7$", "$2a$", "$2b$", "$2y$"} {
+		if strings.HasPrefix(hash, prefix) {
+			return prefix
+		}
+	}
+	return ""
 }
 
 // writeSub plans subuid or subgid: the old system's lines for accounts that
