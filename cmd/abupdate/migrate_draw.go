@@ -28,11 +28,13 @@ func (a *app) printMigration(p *migrate.Plan) {
 	a.drawEntries("now", p.System.Size, p.Now)
 	a.drawEntries("in trial", p.System.Size, p.Trial)
 	a.drawEntries("at the end", p.System.Size, p.End)
-	a.printSwitch(p)
-	a.printData(p.Data, p.System.Live)
-	a.printList("preserved", p.Preserved)
-	a.printList("notes", p.Notes)
-	a.printList("not looked into", p.Unseen)
+	if p.Layout != "" { // else there is nothing to plan for
+		a.printSwitch(p)
+		a.printData(p.Data, p.System.Live)
+		a.printList("preserved", p.Preserved)
+		a.printList("notes", p.Notes)
+		a.printList("not looked into", p.Unseen)
+	}
 	if len(p.Refusals) == 0 {
 		a.ui.Printf("\nThis device can be migrated. Nothing was changed.\n")
 		return
@@ -60,6 +62,9 @@ func (a *app) printMigrationHead(p *migrate.Plan) {
 	}
 	if s.RAM > 0 {
 		machine = append(machine, formatSize(s.RAM)+" of memory")
+	}
+	if p.Layout == "" {
+		return
 	}
 	line("machine", "%s", strings.Join(machine, ", "))
 	if s.OS != "" {
