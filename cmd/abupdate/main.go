@@ -96,7 +96,7 @@ hash; 12 incompatible; 13 downgrade; 14 does not fit; 20 download; 21 locked;
 	root.AddCommand(
 		newStatusCommand(a), newApplyCommand(a), newRebootCommand(a), newHealthCommand(a),
 		newCommitCommand(a), newRollbackCommand(a), newHistoryCommand(a), newDoctorCommand(a),
-		newPreserveCommand(a), newBundleCommand(a), newKeyringCommand(a), newImageCommand(a), newVersionCommand(a),
+		newPreserveCommand(a), newMigrateCommand(a), newBundleCommand(a), newKeyringCommand(a), newImageCommand(a), newVersionCommand(a),
 		newArmCommand(a),
 	)
 	a.watch(root)
