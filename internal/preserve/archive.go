@@ -57,6 +57,9 @@ func (a *archiveWriter) add(e Entry, target string, xattrs map[string]string, co
 	if e.Path <= a.last {
 		return fmt.Errorf("internal error: %q after %q", e.Path, a.last)
 	}
+	if e.Path == archiveHead || e.Path == archiveEnd {
+		return errors.New("the archive has an entry of that name itself")
+	}
 	a.last = e.Path
 	a.n++
 	h, err := archiveHeader(e, target, xattrs, sum)

@@ -1,6 +1,7 @@
 package preserve
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -114,4 +115,9 @@ func written(tb testing.TB, p *Plan, path string) string {
 	}
 	tb.Fatalf("/%s is not written", path)
 	return ""
+}
+
+// planAll is NewPlan with the policy of the trees.
+func planAll(old, new Tree) (*Plan, error) {
+	return NewPlan(context.Background(), old, new, nil)
 }
