@@ -140,7 +140,7 @@ func TestAttack_RestoreArchive(t *testing.T) {
 	if err := open(whole); err != nil {
 		t.Fatal(err)
 	}
-	for at := 0; at < len(whole); at += 1 + len(whole)/3000 {
+	for at := 0; at < len(whole); at += 1 + len(whole)/700 {
 		b := bytes.Clone(whole)
 		b[at] ^= 1 << (at % 8)
 		if err := open(b); !errors.Is(err, ErrPreserve) {

@@ -154,7 +154,7 @@ func TestPolicyDocs(t *testing.T) {
 		}
 		n++
 	}
-	if n < 2 {
+	if n == 0 {
 		t.Errorf("%d examples", n)
 	}
 	for _, h := range handlers() {
