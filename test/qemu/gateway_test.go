@@ -50,9 +50,10 @@ var gatewayReleases = []struct {
 	}},
 }
 
-// gatewayConfig shortens the time that an unhealthy system gets.
+// gatewayConfig shortens the time that an unhealthy system gets. A busy host
+// needs more than a minute until systemd has started everything.
 const gatewayConfig = `[trial]
-deadline = "30s"
+deadline = "150s"
 `
 
 // gatewayRig is the vendor's side of the realistic appliance, and one machine.
