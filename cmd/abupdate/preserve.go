@@ -34,6 +34,7 @@ docs/preserve.md describes the policy files and what becomes of what.`,
 		newPreserveDiffCommand(a),
 		newPreserveCaptureCommand(a),
 		newPreserveRestoreCommand(a),
+		newPreserveDefaultsCommand(a),
 	)
 	return c
 }
@@ -86,6 +87,13 @@ func (s *preserved) old() (preserve.Tree, func() error, error) {
 	return t, root.Close, err
 }
 
+// closing ends the use of the old system, which was only read.
+func (a *app) closing(done func() error) {
+	if err := done(); err != nil {
+		a.ui.Warn("closing the old system: %v", err)
+	}
+}
+
 // declared is one line of list.
 type declared struct {
 	Kind    string `json:"kind"` // "handler", "path" or "drop"
@@ -113,7 +121,7 @@ running system.`,
 			if err != nil {
 				return err
 			}
-			defer done()
+			defer a.closing(done)
 			next := old
 			if s.to != "" {
 				root, err := os.OpenRoot(s.to)
@@ -259,7 +267,7 @@ func (a *app) preservePlan(ctx context.Context, s *preserved) (*preserve.Plan, e
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer a.closing(done)
 	return preserve.NewPlan(ctx, old, preserve.DirTree(root), nil)
 }
 
@@ -323,7 +331,7 @@ func (a *app) preserveCapture(ctx context.Context, s *preserved, out string) err
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer a.closing(done)
 	policy, err := preserve.LoadPolicy(old, old)
 	if err != nil {
 		return err
@@ -394,7 +402,7 @@ func (a *app) preserveRestore(ctx context.Context, s *preserved) error {
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer a.closing(done)
 	plan, err := preserve.NewPlan(ctx, old, preserve.DirTree(root), nil)
 	if err != nil {
 		return err
@@ -426,4 +434,35 @@ func sameDir(a, b string) (bool, error) {
 		return false, err
 	}
 	return os.SameFile(x, y), nil
+}
+
+// newPreserveDefaultsCommand is for those who build images, not for devices.
+func newPreserveDefaultsCommand(a *app) *cobra.Command {
+	var root string
+	c := &cobra.Command{
+		Use:    "defaults --root DIR [PATTERN…]",
+		Short:  "Print the list of an image's defaults, for its /usr/share/abupdate/defaults.json",
+		Hidden: true,
+		RunE: func(_ *cobra.Command, patterns []string) error {
+			if len(patterns) == 0 {
+				patterns = []string{"/etc/**"}
+			}
+			r, err := os.OpenRoot(root)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			list, err := preserve.Defaults(preserve.DirTree(r), patterns)
+			if err != nil {
+				return err
+			}
+			a.ui.Printf("%s", list)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&root, "root", "", "`DIR` of the finished image (required)")
+	if err := c.MarkFlagRequired("root"); err != nil {
+		panic(err)
+	}
+	return c
 }

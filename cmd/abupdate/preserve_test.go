@@ -137,3 +137,20 @@ func TestPreserveRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestPreserveDefaults: with the list, a default of the old image that nobody
+// touched is not carried.
+func TestPreserveDefaults(t *testing.T) {
+	old, next := twoSystems(t)
+	list := mustRun(t, "preserve", "defaults", "--root", old)
+	name := filepath.Join(old, "usr/share/abupdate/defaults.json")
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(list), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := mustRun(t, "preserve", "diff", "--root", old, "--to", next); !strings.Contains(out, "kept       hostname  /etc/hostname: never changed") {
+		t.Fatal(out)
+	}
+}

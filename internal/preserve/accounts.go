@@ -225,24 +225,6 @@ func (a *accounts) group(name string) *group {
 func (a *accounts) human(uid int) bool  { return uid >= a.uidMin && uid != overflowID }
 func (a *accounts) people(gid int) bool { return gid >= a.gidMin && gid != overflowID }
 
-func (a *accounts) userOf(uid int) *user {
-	for i := range a.users {
-		if a.users[i].uid == uid {
-			return &a.users[i]
-		}
-	}
-	return nil
-}
-
-func (a *accounts) groupOf(gid int) *group {
-	for i := range a.groups {
-		if a.groups[i].gid == gid {
-			return &a.groups[i]
-		}
-	}
-	return nil
-}
-
 // hash returns the password field that counts: shadow's, unless passwd itself
 // holds one, as on very old systems.
 func (a *accounts) hash(u *user) string {

@@ -160,7 +160,7 @@ func (a *applier) replace(op *Op, content func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
 			f.Close()
-			a.target.Remove(temp) //nolint:errcheck // the next run removes it, and the first error counts
+			err = errors.Join(err, a.gone(temp))
 		}
 	}()
 	if err := content(f); err != nil {

@@ -105,7 +105,7 @@ func archiveHeader(e Entry, target string, xattrs map[string]string, sum [32]byt
 		h.Typeflag, h.Name = tar.TypeDir, e.Path+"/"
 	case KindSymlink:
 		h.Typeflag, h.Linkname = tar.TypeSymlink, target
-	default:
+	case KindOther:
 		return nil, fmt.Errorf("internal error: %s is a %s", absolute(e.Path), e.Kind)
 	}
 	for name, v := range xattrs {
@@ -155,7 +155,7 @@ func (a *archiveWriter) addFrom(t Tree, e Entry) (err error) {
 		return a.add(e, "", attrs, nil, [32]byte{})
 	}
 	var sum [32]byte
-	f, err := t.Open(e.Path)
+	f, err := openEntry(t, e)
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (a *archiveWriter) addFrom(t Tree, e Entry) (err error) {
 	}
 	e.Size += n
 	h.Sum(sum[:0])
-	again, err := t.Open(e.Path)
+	again, err := openEntry(t, e)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package preserve
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,6 +80,11 @@ func (t rootOwned) ReadDir(name string) ([]Entry, error) {
 		list[i] = ours(list[i])
 	}
 	return list, err
+}
+
+func (t rootOwned) Open(name string) (io.ReadCloser, error) {
+	f, err := t.Tree.Open(name)
+	return struct{ io.ReadCloser }{f}, err // not a file whose owner could be looked at
 }
 
 func ours(e Entry) Entry {
@@ -181,7 +187,7 @@ func noted(p *Plan, kind NoteKind, subject, detail string) bool {
 func TestAttack_RestoreDotDotInPolicy(t *testing.T) {
 	d := newDisk(t)
 	d.site(t, "[[path]]\npath = \"/etc/../../etc/shadow\"\n")
-	d.refused(t, "must not contain ..")
+	d.refused(t, ".. must not be")
 }
 
 func TestAttack_RestoreRelativePathInPolicy(t *testing.T) {
@@ -303,17 +309,6 @@ func TestAttack_RestoreLinkedDirectoryInTheSlot(t *testing.T) {
 	if list, err := os.ReadDir(outside); err != nil || len(list) > 0 {
 		t.Fatalf("%v, %v", list, err)
 	}
-}
-
-// foreign makes files below home count as alice's.
-type foreign struct{ Tree }
-
-func (t foreign) Lstat(name string) (Entry, error) {
-	e, err := t.Tree.Lstat(name)
-	if strings.HasPrefix(name, "home/alice") {
-		e.UID, e.GID = 1000, 1000
-	}
-	return e, err
 }
 
 // In a system that has run, a user has planted a link in his home.

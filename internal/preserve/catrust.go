@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -119,11 +120,9 @@ func weakCertificate(c *x509.Certificate) string {
 	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
 		return fmt.Sprintf("an RSA key of %d bits", k.N.BitLen())
 	}
-	switch c.SignatureAlgorithm {
-	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1:
-		if !bytes.Equal(c.RawSubject, c.RawIssuer) { // a root's own signature is not looked at
-			return "signed with " + c.SignatureAlgorithm.String()
-		}
+	weak := []x509.SignatureAlgorithm{x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1}
+	if slices.Contains(weak, c.SignatureAlgorithm) && !bytes.Equal(c.RawSubject, c.RawIssuer) { // a root's own signature is not looked at
+		return "signed with " + c.SignatureAlgorithm.String()
 	}
 	return ""
 }

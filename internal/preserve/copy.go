@@ -58,7 +58,7 @@ func (p *Planner) CopyTo(from, to string) error {
 
 func (p *Planner) copyFile(op *Op, e Entry) error {
 	op.Kind = OpWrite
-	f, err := p.old.Open(e.Path)
+	f, err := openEntry(p.old, e)
 	if err != nil {
 		return err
 	}

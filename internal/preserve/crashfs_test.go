@@ -68,6 +68,7 @@ func newCrashFS(tb testing.TB, t Tree) *crashFS {
 			s.target, err = t.Readlink(e.Path)
 		case KindDir:
 			c.dirs[e.Path] = map[string]*inode{}
+		case KindOther:
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package preserve
 
 import (
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -119,7 +120,12 @@ func (cron) userTables(p *Planner) error {
 			p.Note(Warning, absolute(e.Path), "not carried: %s", why)
 			continue
 		}
-		b, err := ReadFile(p.old, e.Path, maxKeyFile)
+		f, err := openEntry(p.old, e)
+		if err != nil {
+			return failed("reading a table of cron", err)
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+		f.Close()
 		if err != nil {
 			return failed("reading a table of cron", err)
 		}

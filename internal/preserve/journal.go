@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
 )
@@ -58,6 +59,16 @@ type owner struct {
 // maxJournal bounds the journal: the image's own small files.
 const maxJournal = 1 << 30
 
+// Forget removes the journal of the running system, below root. Call it when
+// the system has proved itself: from then on it lives its own life.
+func Forget(root *os.Root) error {
+	err := root.Remove(journalFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return failed("removing the journal of the restore", err)
+	}
+	return nil
+}
+
 func readJournal(new Tree) (*journal, error) {
 	j := &journal{steps: map[string]step{}, was: newMemTree()}
 	e, err := new.Lstat(journalFile)
@@ -82,16 +93,16 @@ func (j *journal) read(new Tree, e Entry) error {
 		return err
 	}
 	defer f.Close()
-	at, ok := f.(io.ReaderAt)
-	if !ok { // not a mounted system
+	var at io.ReaderAt
+	if _, ok := f.(io.ReaderAt); ok {
+		// The tree outlives this descriptor: it opens the file anew each time.
+		at = &reopened{tree: new, name: journalFile}
+	} else { // not a mounted system
 		b, err := io.ReadAll(io.LimitReader(f, maxJournal))
 		if err != nil {
 			return err
 		}
 		at, e.Size = bytes.NewReader(b), int64(len(b))
-	} else {
-		// The tree opens the file for each content anew; this one is closed.
-		at = &reopened{tree: new, name: journalFile}
 	}
 	if j.was, err = readArchive(at, e.Size); err != nil {
 		return err
@@ -187,11 +198,11 @@ func (j *journal) before(new Tree) (Tree, error) {
 func (j *journal) undoAll(new Tree) (map[string]*Op, error) {
 	ops := map[string]*Op{}
 	for _, name := range slices.Sorted(maps.Keys(j.steps)) {
-		op, err := j.undo(name, new)
+		op, needed, err := j.undo(name, new)
 		if err != nil {
 			return nil, err
 		}
-		if op != nil {
+		if needed {
 			ops[name] = op
 		}
 		if temp := tempName(name); Exists(new, temp) {
@@ -216,41 +227,37 @@ func (j *journal) undoAll(new Tree) (map[string]*Op, error) {
 	return ops, nil
 }
 
-// undo returns what brings a path back to how it was, nil if it is so, or has
-// changed since.
-func (j *journal) undo(name string, new Tree) (*Op, error) {
+// undo returns what brings a path back to how it was. It is not needed where
+// it is so, or something else has changed it since.
+func (j *journal) undo(name string, new Tree) (op *Op, needed bool, err error) {
 	s := j.steps[name]
 	e, err := new.Lstat(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	there := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
 	if s.Owner != nil {
-		if !there {
-			return nil, nil //nolint:nilnil // nothing to undo is an answer
-		}
 		op := &Op{Kind: OpOwner, Path: name, UID: s.Owner.UID, GID: s.Owner.GID, Mode: s.Owner.Mode}
 		if s.Owner.Capability != nil {
 			op.Xattrs = map[string]string{xattrCapability: string(s.Owner.Capability)}
 		}
-		return op, nil
+		return op, there, nil
 	}
 	is := "absent"
 	if there {
 		if is, err = fingerprint(new, e); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if !slices.Contains(s.Wrote, is) {
-		return nil, nil //nolint:nilnil // nothing to undo is an answer
+		return nil, false, nil
 	}
 	if !s.Was {
-		if there && e.Kind == KindDir {
-			return nil, nil //nolint:nilnil // undoAll knows what is in it
-		}
-		return &Op{Kind: OpRemove, Path: name}, nil
+		// Of a directory, undoAll knows what is in it.
+		return &Op{Kind: OpRemove, Path: name}, !there || e.Kind != KindDir, nil
 	}
-	return opFrom(j.was, path.Join("was", name), name)
+	op, err = opFrom(j.was, path.Join("was", name), name)
+	return op, true, err
 }
 
 // opFrom makes the operation that writes an entry of a tree to a path.

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Tree is one system's files, read only: a mounted root (DirTree) or a
@@ -95,6 +98,28 @@ func ReadFile(t Tree, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// openEntry opens a file and makes sure that it is the one that Lstat saw: a
+// user may have put another one in its place, and would get its content with
+// the owner of his own.
+func openEntry(t Tree, e Entry) (io.ReadCloser, error) {
+	f, err := t.Open(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	if file, ok := f.(*os.File); ok {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+			f.Close()
+			return nil, err
+		}
+		if is := statEntry(e.Path, &st); e.Kind != KindFile || is.UID != e.UID || is.GID != e.GID || is.Mode != e.Mode {
+			f.Close()
+			return nil, fmt.Errorf("%s: %w", absolute(e.Path), errChanged)
+		}
+	}
+	return f, nil
+}
+
 // Exists tells whether there is an entry of that name, whatever it is.
 func Exists(t Tree, name string) bool {
 	_, err := t.Lstat(name)
@@ -109,7 +134,7 @@ func Clean(name string) (string, error) {
 	}
 	for _, part := range strings.Split(name, "/") {
 		if part == ".." {
-			return "", fmt.Errorf("%q: a path must not contain ..", name)
+			return "", fmt.Errorf("%q: .. must not be in a path", name)
 		}
 	}
 	if len(name) > maxPath {

@@ -266,9 +266,9 @@ func (users) makeHome(p *Planner, u *user, from, home string) error {
 	if err := p.CopyTo(from, home); err != nil {
 		return err
 	}
-	skel, err := p.new.ReadDir("etc/skel")
+	skel, err := Find(p.new, "etc/skel/.*") // there need not be any
 	if err != nil || !loginShell(u.shell) {
-		return nil //nolint:nilerr // without a skeleton there is nothing to copy
+		return err
 	}
 	for _, s := range skel {
 		if s.Kind != KindFile {
