@@ -1,8 +1,6 @@
 package preserve
 
 import (
-	"fmt"
-	"path"
 	"slices"
 	"strings"
 )
@@ -18,61 +16,6 @@ type sshdTransfer struct {
 	carried []string // its keywords
 	matches []string // Match blocks
 	unset   []string // keywords of which the new system's own lines must go
-}
-
-// sshdLogin are the keywords that decide who can log in. Their effect is
-// carried even where the old system says it by a default.
-var sshdLogin = []string{
-	"port", "addressfamily", "listenaddress", "permitrootlogin", "passwordauthentication", "pubkeyauthentication",
-	"permitemptypasswords", "allowusers", "denyusers", "allowgroups", "denygroups", "authorizedkeysfile",
-	"challengeresponseauthentication", "authenticationmethods",
-}
-
-// sshdKnown are further keywords that mean the same to every sshd since EL7's.
-var sshdKnown = []string{
-	"acceptenv", "allowagentforwarding", "allowstreamlocalforwarding", "allowtcpforwarding", "authorizedkeyscommand",
-	"authorizedkeyscommanduser", "authorizedprincipalsfile", "banner", "chrootdirectory", "clientalivecountmax",
-	"clientaliveinterval", "compression", "fingerprinthash", "forcecommand", "gatewayports", "gssapiauthentication",
-	"gssapicleanupcredentials", "gssapistrictacceptorcheck", "hostbasedauthentication", "hostcertificate", "hostkey", "ignorerhosts",
-	"ignoreuserknownhosts", "ipqos", "kerberosauthentication", "kerberosorlocalpasswd", "kerberosticketcleanup", "logingracetime",
-	"loglevel", "maxauthtries", "maxsessions", "maxstartups", "permitopen", "permittty", "permittunnel",
-	"permituserenvironment", "permituserrc", "printlastlog", "printmotd", "rekeylimit", "revokedkeys", "streamlocalbindmask",
-	"streamlocalbindunlink", "strictmodes", "syslogfacility", "tcpkeepalive", "trustedusercakeys", "usedns", "usepam",
-	"versionaddendum", "x11displayoffset", "x11forwarding", "x11uselocalhost",
-}
-
-// sshdGone are keywords without effect in every sshd since EL8's.
-var sshdGone = []string{
-	"protocol", "useprivilegeseparation", "keyregenerationinterval", "serverkeybits", "rsaauthentication",
-	"rhostsrsaauthentication", "uselogin", "showpatchlevel", "authorizedkeysfile2", "pamauthenticationviakbdint", "useblacklist",
-}
-
-// sshdAlgorithms are lists of algorithms: one that the new sshd does not know
-// keeps it from starting.
-var sshdAlgorithms = []string{
-	"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms", "hostbasedacceptedalgorithms", "casignaturealgorithms",
-}
-
-// sshdDefault is what sshd does when its configuration says nothing.
-func sshdDefault(key string, r Release) string {
-	switch key {
-	case "port":
-		return "22"
-	case "addressfamily":
-		return "any"
-	case "permitrootlogin":
-		if r.Major == 7 || r.Major == 6 {
-			return "yes" // as EL patched it
-		}
-		return "prohibit-password"
-	case "passwordauthentication", "pubkeyauthentication", "challengeresponseauthentication":
-		return "yes"
-	case "permitemptypasswords":
-		return "no"
-	case "authorizedkeysfile":
-		return ".ssh/authorized_keys .ssh/authorized_keys2"
-	}
-	return ""
 }
 
 func (t *sshdTransfer) run() error {
@@ -281,100 +224,6 @@ func (t *sshdTransfer) matchBlocks() error {
 		t.matches = append(t.matches, "\t"+t.word(s)+" "+s.value)
 		if err := t.carryNamed(s); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// write plans the files: one that sorts before all others where the new
-// system includes a directory first, else lines at the top of the main file,
-// where the first value counts, and Match blocks at its end.
-func (t *sshdTransfer) write() error {
-	p := t.planner
-	mode, uid, gid := modeOf(p.new, sshdMain, 0o600)
-	main, _, err := treeText(p.new, sshdMain)
-	if err != nil {
-		return err
-	}
-	text := strings.Join(t.lines, "\n") + "\n"
-	blocks := strings.Join(t.matches, "\n")
-	edited := main
-	if t.will.include {
-		head := "# Carried over by abupdate from the system before. The first value counts:\n# what is set here wins over all other files.\n"
-		if blocks != "" {
-			text += "\n" + blocks + "\n"
-		}
-		if err := p.Write(sshdCarried, []byte(head+text), 0o600, 0, 0); err != nil {
-			return err
-		}
-	} else {
-		edited = sshdBegin + "\n" + text + sshdEnd + "\n\n" + strings.TrimSuffix(main, "\n") + "\n"
-		if blocks != "" {
-			edited += "\n" + sshdBegin + "\n" + blocks + "\n" + sshdEnd + "\n"
-		}
-	}
-	for _, f := range t.will.files {
-		body := edited
-		if f != sshdMain {
-			if body, _, err = treeText(p.new, f); err != nil {
-				return err
-			}
-		}
-		was := body
-		if f == sshdMain {
-			was = main
-		}
-		if body = t.comment(f, body); body != was && f != sshdOptions {
-			m, u, g := mode, uid, gid
-			if f != sshdMain {
-				m, u, g = modeOf(p.new, f, mode)
-			}
-			if err := p.Write(f, []byte(body), m, u, g); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// comment takes the new system's own lines of list keywords out: there every
-// line counts, not the first.
-func (t *sshdTransfer) comment(file, text string) string {
-	if len(t.unset) == 0 || path.Clean(file) == sshdCarried {
-		return text
-	}
-	var out strings.Builder
-	ours, inMatch := false, false
-	for line := range strings.Lines(text) {
-		switch strings.TrimSpace(line) {
-		case sshdBegin:
-			ours = true
-		case sshdEnd:
-			ours = false
-		}
-		s, ok := parseSSHDLine(line)
-		if ok && s.key == "match" {
-			inMatch = true // to the end of the file
-		}
-		if ok && !ours && !inMatch && slices.Contains(t.unset, s.key) {
-			line = "# abupdate: not on this device: " + line
-		}
-		out.WriteString(line)
-	}
-	return out.String()
-}
-
-// verify reads the result as the new sshd would.
-func (t *sshdTransfer) verify() error {
-	result, err := readSSHD(t.planner.Result())
-	if err != nil {
-		return err
-	}
-	for _, key := range t.carried {
-		is, shall := t.effective(key, result.get(key), t.new), t.effective(key, t.was.get(key), t.old)
-		if is != shall && key != "subsystem" { // those are not as they were, on purpose
-			return t.planner.Refuse("sshd", fmt.Sprintf("%s would be %s in the new system instead of %s", key, is, shall),
-				"set it in /etc/ssh/sshd_config itself, or switch the handler off ([handlers] ssh = false)")
 		}
 	}
 	return nil
