@@ -92,6 +92,7 @@ func (u *Updater) Commit() error {
 			return err
 		}
 	}
+	u.forgetRestore()
 	return u.record(Result{Action: ActionCommit, Slot: running.String(), Version: version, Message: "good"})
 }
 

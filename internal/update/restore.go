@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,12 +24,14 @@ const (
 )
 
 // PlanPreserve computes what would be carried into the slot that is not
-// running. It writes nothing.
-func (u *Updater) PlanPreserve(ctx context.Context) (*preserve.Plan, error) {
-	var plan *preserve.Plan
-	err := u.mounted(u.facts.Target(), true, func(root *os.Root) (err error) {
-		plan, err = planPreserve(ctx, root)
-		return err
+// running, or why it cannot be. It writes nothing, and the plan is only good
+// for looking at: the slot is mounted no longer.
+func (u *Updater) PlanPreserve(ctx context.Context) (plan *preserve.Plan, err error) {
+	err = u.mounted(u.facts.Target(), true, func(root *os.Root) error {
+		return withPlan(ctx, root, func(p *preserve.Plan) error {
+			plan = p
+			return nil
+		})
 	})
 	return plan, err
 }
@@ -38,32 +41,42 @@ func (u *Updater) PlanPreserve(ctx context.Context) (*preserve.Plan, error) {
 // that is not armed and that the next run restores again.
 func (u *Updater) restore(ctx context.Context, id slot.ID) (kernelArgs string, err error) {
 	err = u.mounted(id, false, func(root *os.Root) error {
-		plan, err := planPreserve(ctx, root)
-		if err != nil {
-			return err
-		}
-		for _, n := range plan.Notes {
-			if n.Kind == preserve.Warning {
-				u.o.Notice("%s: %s", n.Subject, n.Detail)
+		return withPlan(ctx, root, func(plan *preserve.Plan) error {
+			for _, n := range plan.Notes {
+				if n.Kind == preserve.Warning {
+					u.o.Notice("%s: %s", n.Subject, n.Detail)
+				}
 			}
-		}
-		kernelArgs = plan.KernelArgs
-		return plan.Apply(ctx, root)
+			kernelArgs = plan.KernelArgs
+			return plan.Apply(ctx, root)
+		})
 	})
 	return kernelArgs, err
 }
 
-func planPreserve(ctx context.Context, target *os.Root) (*preserve.Plan, error) {
+// withPlan computes what the running system's configuration becomes in target.
+// The plan reads the running system's files for as long as do works on it.
+func withPlan(ctx context.Context, target *os.Root, do func(*preserve.Plan) error) error {
 	running, err := os.OpenRoot("/")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	old, next := preserve.DirTree(running), preserve.DirTree(target)
+	defer running.Close()
+	// What is mounted below the root stays where it is, whichever slot runs.
+	old, err := preserve.SlotTree(running)
+	if err != nil {
+		return err
+	}
+	next := preserve.DirTree(target)
 	policy, err := preserve.LoadPolicy(old, next)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return preserve.NewPlan(ctx, old, next, policy)
+	plan, err := preserve.NewPlan(ctx, old, next, policy)
+	if err != nil {
+		return err
+	}
+	return do(plan)
 }
 
 // mounted mounts a slot that holds a whole image and calls do with its root.
@@ -106,4 +119,20 @@ func addArgs(have, more string) string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// forgetRestore removes the journal of the restore that made the running slot:
+// a committed system lives its own life from now on. A failure costs nothing
+// but a little room, and the restore after the next tells by other marks.
+func (u *Updater) forgetRestore() {
+	if !u.dev.Live {
+		return
+	}
+	root, err := os.OpenRoot("/")
+	if err == nil {
+		err = errors.Join(preserve.Forget(root), root.Close())
+	}
+	if err != nil {
+		u.o.Notice("%v", err)
+	}
 }
