@@ -5,6 +5,7 @@ package qemu
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -13,7 +14,13 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "abupdate-factory-")
+	// Below build/, where make clean finds what a killed run leaves.
+	build := filepath.Join(repo, "build")
+	if err := os.MkdirAll(build, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	dir, err := os.MkdirTemp(build, "factory-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
