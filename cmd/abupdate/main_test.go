@@ -19,7 +19,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv("ABUPDATE_TEST_MAIN") == "1" {
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if factoryDir != "" {
+		os.RemoveAll(factoryDir)
+	}
+	os.Exit(code)
 }
 
 // command returns the program as a process of its own.
@@ -66,11 +70,15 @@ type factory struct {
 	otherKeyring           string
 }
 
+// factoryDir is the factory's directory, once there is one.
+var factoryDir string
+
 var makeFactory = sync.OnceValues(func() (*factory, error) {
 	dir, err := os.MkdirTemp("", "abupdate-factory-")
 	if err != nil {
 		return nil, err
 	}
+	factoryDir = dir
 	f := &factory{dir: dir}
 	at := func(name string) string { return filepath.Join(dir, name) }
 	f.keyring, f.key, f.otherKeyring, f.otherKey = at("K.json"), at("key.pem"), at("other.json"), at("other.pem")
