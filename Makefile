@@ -40,7 +40,7 @@ crash: ## power cuts at every write of every campaign, twice; faults of every op
 	@tools/need test
 	@CRASH_SIZE=$(SIZE) go run ./test/verdict crash -count=1 -timeout 20m -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
 
-crash-long: ## the same with more seeds, contents and second cuts: SIZE=28 is hours
+crash-long: ## the same with more seeds, contents and second cuts: SIZE=20 is 20 minutes
 	@tools/need test
 	@CRASH_SIZE=$(SIZE) nice go run ./test/verdict crash -count=1 -timeout 48h -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
 
