@@ -16,14 +16,13 @@ import (
 	"time"
 )
 
-// A capture archive is a tar file: archiveHead, the entries sorted by path,
-// archiveEnd. Owners are numeric, times are zero, each file has its SHA-256
+// A capture archive is a tar file: archiveHead (the format and the machine's
+// Host), the entries sorted by path, archiveEnd. Owners are numeric, times are zero, each file has its SHA-256
 // and its extended attributes as PAX records, and archiveEnd holds a hash over
 // all that. There is one archive for one content: reading encodes again and
 // compares.
 const (
 	archiveHead    = "abupdate-capture.json"
-	archiveFormat  = "{\"format\":1}\n"
 	archiveEnd     = "abupdate-capture.sum"
 	paxHash        = "ABUPDATE.sha256"
 	paxXattrPrefix = "SCHILY.xattr."
@@ -32,14 +31,19 @@ const (
 // archiveWriter writes entries in the order of their paths.
 type archiveWriter struct {
 	tw   *tar.Writer
-	sum  hash.Hash // over all headers, and so over all contents
+	sum  hash.Hash // over the head and all headers, and so over all contents
 	last string
 	n    int
 }
 
-func newArchiveWriter(w io.Writer) (*archiveWriter, error) {
+func newArchiveWriter(w io.Writer, host Host) (*archiveWriter, error) {
 	a := &archiveWriter{tw: tar.NewWriter(w), sum: sha256.New()}
-	return a, a.plain(archiveHead, archiveFormat)
+	head, err := host.encode()
+	if err != nil {
+		return nil, err
+	}
+	io.WriteString(a.sum, head)
+	return a, a.plain(archiveHead, head)
 }
 
 // plain writes one of the archive's own entries.

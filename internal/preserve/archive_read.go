@@ -28,13 +28,9 @@ var errArchive = errors.New("not a whole capture archive")
 func readArchive(r io.ReaderAt, size int64) (*memTree, error) {
 	raw := sha256.New()
 	in := &position{r: io.TeeReader(io.NewSectionReader(r, 0, size), raw)}
-	a := &archiveReader{tr: tar.NewReader(in), in: in, at: r, tree: newMemTree()}
 	again := sha256.New()
-	var err error
-	if a.again, err = newArchiveWriter(again); err != nil {
-		return nil, err
-	}
-	if err := a.read(); err != nil {
+	a := &archiveReader{tr: tar.NewReader(in), in: in, at: r, tree: newMemTree()}
+	if err := a.read(again); err != nil {
 		return nil, fmt.Errorf("%w: %w", errArchive, err)
 	}
 	if _, err := a.tr.Next(); err != io.EOF || in.n != size {
@@ -70,12 +66,13 @@ type archiveReader struct {
 	again *archiveWriter // encodes what was read, to be compared
 }
 
-func (a *archiveReader) read() error {
-	h, err := a.tr.Next()
-	if err != nil {
+// read reads the archive and encodes it to again.
+func (a *archiveReader) read(again io.Writer) error {
+	if err := a.head(); err != nil {
 		return err
 	}
-	if err := a.plain(h, archiveHead, archiveFormat); err != nil {
+	var err error
+	if a.again, err = newArchiveWriter(again, a.tree.host); err != nil {
 		return err
 	}
 	for {
@@ -95,6 +92,25 @@ func (a *archiveReader) read() error {
 	}
 }
 
+// head reads the first entry.
+func (a *archiveReader) head() error {
+	h, err := a.tr.Next()
+	if err != nil {
+		return err
+	}
+	if h.Name != archiveHead || h.Size > maxHostText {
+		return fmt.Errorf("%.80q instead of %s", h.Name, archiveHead)
+	}
+	b, err := io.ReadAll(io.LimitReader(a.tr, h.Size))
+	if err != nil {
+		return noEOF(err)
+	}
+	if a.tree.host, err = decodeHost(b); err != nil {
+		return fmt.Errorf("%s: %w", archiveHead, err)
+	}
+	return nil
+}
+
 // noEOF makes an end in the middle an error that nobody takes for the end.
 func noEOF(err error) error {
 	if err == io.EOF {
@@ -103,7 +119,7 @@ func noEOF(err error) error {
 	return err
 }
 
-// plain checks one of the archive's own entries.
+// plain checks that one of the archive's own entries says content.
 func (a *archiveReader) plain(h *tar.Header, name, content string) error {
 	if h.Name != name || h.Size != int64(len(content)) {
 		return fmt.Errorf("%q instead of %s", h.Name, name)

@@ -21,6 +21,11 @@ func capture(tb testing.TB, old, new Tree) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return captureWith(tb, old, policy)
+}
+
+func captureWith(tb testing.TB, old Tree, policy *Policy) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	if err := Capture(context.Background(), old, policy, &out); err != nil {
 		tb.Fatal(err)
@@ -161,7 +166,7 @@ func TestAttack_RestoreArchive(t *testing.T) {
 func hostileArchive(tb testing.TB, entries ...*tar.Header) []byte {
 	tb.Helper()
 	var out bytes.Buffer
-	a, err := newArchiveWriter(&out)
+	a, err := newArchiveWriter(&out, Host{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -223,7 +228,7 @@ func FuzzArchive(f *testing.F) {
 			return
 		}
 		var again bytes.Buffer
-		a, err := newArchiveWriter(&again)
+		a, err := newArchiveWriter(&again, tree.host)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,13 +10,18 @@ import (
 
 // Capture writes what a restore may need of the old system to one archive,
 // which ReadArchive makes a tree of again: a plan from it is the same as one
-// from the system itself.
+// from the system itself, on whatever kernel it is made: what the machine says
+// of itself (Host) is in the archive.
 func Capture(ctx context.Context, old Tree, policy *Policy, w io.Writer) error {
 	entries, err := captureSet(ctx, old, policy)
 	if err != nil {
 		return failed("capturing the configuration", err)
 	}
-	a, err := newArchiveWriter(w)
+	host, err := policy.Host.complete(old)
+	if err != nil {
+		return err
+	}
+	a, err := newArchiveWriter(w, host)
 	if err != nil {
 		return failed("writing the capture archive", err)
 	}

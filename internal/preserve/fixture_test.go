@@ -97,7 +97,13 @@ func atoi(tb testing.TB, s string, base int) int {
 
 // runHandler plans with one handler only.
 func runHandler(h Handler, old, new Tree) (*Plan, error) {
+	return runHandlerOn(Host{}, h, old, new)
+}
+
+// runHandlerOn is runHandler on a machine that is known.
+func runHandlerOn(host Host, h Handler, old, new Tree) (*Plan, error) {
 	p := newPlanner(old, new, &Policy{})
+	p.host = host
 	p.handler = h.Name()
 	if err := h.Plan(old, new, p); err != nil {
 		return nil, err

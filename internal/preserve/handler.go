@@ -50,6 +50,7 @@ func HandlerNames() []string {
 type Planner struct {
 	old, new    Tree
 	policy      *Policy
+	host        Host
 	handler     string // the one at work, "" for path rules
 	plan        *Plan
 	ops         map[string]*Op

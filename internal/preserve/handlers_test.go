@@ -90,6 +90,9 @@ func planOne(h Handler, old, new Tree) (*Plan, error) {
 		return nil, err
 	}
 	p := newPlanner(old, new, policy)
+	if p.host, err = policy.Host.complete(old); err != nil {
+		return nil, err
+	}
 	if p.oldDefaults, err = readDefaults(old); err != nil {
 		return nil, err
 	}

@@ -1,10 +1,6 @@
 package preserve
 
-import (
-	"errors"
-	"io/fs"
-	"strings"
-)
+import "strings"
 
 // hostname carries the names of the machine and of its neighbours.
 type hostname struct{}
@@ -96,18 +92,13 @@ func (hostname) machineID(p *Planner) error {
 	if p.Dropped("etc/machine-id") {
 		return nil
 	}
-	for _, name := range []string{"etc/machine-id", "var/lib/dbus/machine-id"} {
-		text, there, err := p.oldText(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if id := strings.TrimSpace(text); there && validMachineID(id) {
-			p.Note(Carried, "/etc/machine-id", "%s", id)
-			return p.Write("etc/machine-id", []byte(id+"\n"), 0o444, 0, 0)
-		}
+	id := p.host.MachineID
+	if id == "" {
+		p.Note(Warning, "/etc/machine-id", "the old system has none; DHCP servers may see a new client")
+		return nil
 	}
-	p.Note(Warning, "/etc/machine-id", "the old system has none; DHCP servers may see a new client")
-	return nil
+	p.Note(Carried, "/etc/machine-id", "%s", id)
+	return p.Write("etc/machine-id", []byte(id+"\n"), 0o444, 0, 0)
 }
 
 func validMachineID(id string) bool {

@@ -111,7 +111,7 @@ func fuzzPlan(t *testing.T, file string, mode int, data []byte, old, new string)
 	before.seal()
 	after.seal()
 	live := []Link{{Name: "eth0", MAC: "52:54:00:00:00:01"}}
-	plan, err := runHandler(network{links: live}, before, after)
+	plan, err := runHandlerOn(Host{Links: live}, network{}, before, after)
 	if err != nil {
 		if !errors.Is(err, ErrPreserve) {
 			t.Fatalf("failed without a refusal: %v", err)

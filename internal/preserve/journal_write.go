@@ -33,7 +33,7 @@ func (p *Plan) writeJournal(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a, err := newArchiveWriter(w)
+	a, err := newArchiveWriter(w, Host{})
 	if err != nil {
 		return err
 	}

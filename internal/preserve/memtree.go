@@ -16,6 +16,7 @@ import (
 type memTree struct {
 	nodes    map[string]*memNode
 	children map[string][]string // directory → names, sorted by seal
+	host     Host                // of an archive
 }
 
 type memNode struct {

@@ -9,9 +9,7 @@ import "fmt"
 // the new system, reads those back as the new system would, and compares the
 // two states. Unless they are equal, the plan is refused. docs/preserve-network.md
 // says what is known, and where the knowledge comes from.
-type network struct {
-	links []Link // instead of the policy's
-}
+type network struct{}
 
 // Name is the handler's name.
 func (network) Name() string { return "network" }
@@ -70,8 +68,8 @@ func (h network) Plan(old, new Tree, p *Planner) error {
 }
 
 // prepare reads both sides.
-func (h network) prepare(old, new Tree, p *Planner) (*transfer, error) {
-	t := &transfer{oldTree: old, newTree: new, live: h.links}
+func (network) prepare(old, new Tree, p *Planner) (*transfer, error) {
+	t := &transfer{oldTree: old, newTree: new, live: p.host.Links}
 	var err error
 	if t.oldFiles, err = loadNetFiles(old); err != nil {
 		return nil, err
@@ -84,12 +82,6 @@ func (h network) prepare(old, new Tree, p *Planner) (*transfer, error) {
 	}
 	if t.after, err = detectNet(new, t.newFiles); err != nil {
 		return nil, err
-	}
-	if t.live == nil {
-		t.live = p.policy.Links
-	}
-	if t.live == nil {
-		t.live = liveLinks(old)
 	}
 	if len(t.live) == 0 {
 		p.Note(Warning, "network", "the machine's interfaces are not known: MAC addresses are taken from files only")

@@ -109,7 +109,7 @@ func TestAttack_RouteFiles(t *testing.T) {
 			"ADDRESS0=10.0.0.0\nNETMASK0=255.0.0.0\nGATEWAY0=`reboot`", "ADDRESS0=10.0.0.0\nPATH=/evil", "-batch /etc/evil", "add 10.0.0.0/8 via 192.0.2.1 # $(x)",
 		} {
 			f := parseNetFixture(t, "x\nold el7-scripts\nnew el7-scripts\nlive eth0 52:54:00:00:00:01\n-- old/"+ifcfgDir+"/ifcfg-eth0 --\nDEVICE=eth0\nIPADDR=192.0.2.9\nPREFIX=24\n-- old/"+ifcfgDir+"/"+file+" --\n"+line+"\n")
-			if _, err := runHandler(network{links: f.live}, f.old, f.new); !errors.Is(err, ErrPreserve) {
+			if _, err := runHandlerOn(Host{Links: f.live}, network{}, f.old, f.new); !errors.Is(err, ErrPreserve) {
 				t.Errorf("%s: %q: %v, want a refusal", file, line, err)
 			}
 		}
@@ -137,7 +137,7 @@ func TestAttack_NetworkLinks(t *testing.T) {
 		{"var/lib/NetworkManager/secret_key -> /etc/shadow", false},
 	} {
 		f := parseNetFixture(t, base+"-- old/"+c.link+" --\n")
-		plan, err := runHandler(network{links: f.live}, f.old, f.new)
+		plan, err := runHandlerOn(Host{Links: f.live}, network{}, f.old, f.new)
 		if c.refused != (err != nil) {
 			t.Errorf("%s: %v", c.link, err)
 		}
@@ -174,11 +174,11 @@ func TestAttack_NetworkSpecialFiles(t *testing.T) {
 // mode along, nor be read as something else than NetworkManager reads it.
 func TestAttack_KeyfileInjection(t *testing.T) {
 	f := parseNetFixture(t, "x\nold el9\nnew el9\nlive eth0 52:54:00:00:00:01\n-- old/"+keyfileDir+"/x.nmconnection 4600 --\n[connection]\nid=$(reboot)\\n[connection]\ntype=ethernet\ninterface-name=../../x\n")
-	if _, err := runHandler(network{links: f.live}, f.old, f.new); !errors.Is(err, ErrPreserve) {
+	if _, err := runHandlerOn(Host{Links: f.live}, network{}, f.old, f.new); !errors.Is(err, ErrPreserve) {
 		t.Errorf("interface-name=../../x: %v", err)
 	}
 	f = parseNetFixture(t, "x\nold el9\nnew el9\nlive eth0 52:54:00:00:00:01\n-- old/"+keyfileDir+"/x.nmconnection 4600 --\n[connection]\nid=$(reboot)\\n[connection]\ntype=ethernet\ninterface-name=eth0\n")
-	plan, err := runHandler(network{links: f.live}, f.old, f.new)
+	plan, err := runHandlerOn(Host{Links: f.live}, network{}, f.old, f.new)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,19 +3,10 @@ package preserve
 import (
 	"fmt"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
 )
-
-// Link is one physical network interface of the machine as it is now. It
-// tells which MAC a name stands for when no file does.
-type Link struct {
-	Name   string
-	MAC    string // the permanent address
-	Driver string
-}
 
 // linkNames maps names of interfaces to their permanent addresses.
 type linkNames struct {
@@ -137,45 +128,6 @@ func linkFile(name, mac string, major int) (file string, content []byte) {
 	}
 	return "etc/systemd/network/10-abupdate-" + name + ".link",
 		[]byte(fmt.Sprintf("# Written by abupdate: the interface keeps its name.\n[Match]\n%s\n\n[Link]\nName=%s\n", match, name))
-}
-
-// liveLinks reads the interfaces of the running system from its /sys; none
-// when the tree is not a running one.
-func liveLinks(t Tree) []Link {
-	list, err := t.ReadDir("sys/class/net")
-	if err != nil {
-		return nil
-	}
-	var links []Link
-	for _, e := range list {
-		dir, err := Resolve(t, e.Path)
-		if err != nil || !Exists(t, path.Join(dir, "device")) {
-			continue // virtual
-		}
-		l := Link{Name: e.Name(), MAC: sysfs(t, path.Join(dir, "bonding_slave/perm_hwaddr"))}
-		// 0: the address is the card's own (NET_ADDR_PERM). A port of a bond
-		// has the bond's, a cloned one somebody's choice.
-		if l.MAC == "" && sysfs(t, path.Join(dir, "addr_assign_type")) == "0" {
-			l.MAC = sysfs(t, path.Join(dir, "address"))
-		}
-		if device, err := Resolve(t, path.Join(dir, "device")); err == nil {
-			if driver, err := t.Readlink(path.Join(device, "driver")); err == nil {
-				l.Driver = path.Base(driver)
-			}
-		}
-		if l.MAC != "" {
-			links = append(links, l)
-		}
-	}
-	return links
-}
-
-func sysfs(t Tree, name string) string {
-	b, err := ReadFile(t, name, 4096)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
 
 // physical returns the names and addresses of the Ethernet interfaces that

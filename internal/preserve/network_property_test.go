@@ -29,7 +29,7 @@ func TestNetworkProperty(t *testing.T) {
 		g.scripts = strings.HasSuffix(way[0], "scripts")
 		g.make()
 		old, after := g.trees(t, way)
-		plan, err := runHandler(network{links: g.live}, old, after)
+		plan, err := runHandlerOn(Host{Links: g.live}, network{}, old, after)
 		if err != nil {
 			t.Fatalf("seed %d, %s to %s: %v\n%s", seed, way[0], way[1], err, g.dump())
 		}

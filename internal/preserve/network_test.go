@@ -127,7 +127,7 @@ func TestNetwork(t *testing.T) {
 }
 
 func (f *netFixture) check(t *testing.T) {
-	plan, err := runHandler(network{links: f.live}, f.old, f.new)
+	plan, err := runHandlerOn(Host{Links: f.live}, network{}, f.old, f.new)
 	if reason, ok := f.want["refused"]; ok {
 		if err == nil {
 			t.Fatalf("not refused; want %s", reason)

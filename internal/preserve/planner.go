@@ -30,6 +30,9 @@ func NewPlan(ctx context.Context, old, new Tree, policy *Policy) (*Plan, error) 
 		}
 	}
 	p := newPlanner(old, pristine, policy)
+	if p.host, err = policy.Host.complete(old); err != nil {
+		return nil, err
+	}
 	if p.oldDefaults, err = readDefaults(old); err != nil {
 		return nil, err
 	}

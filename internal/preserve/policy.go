@@ -13,10 +13,10 @@ type Policy struct {
 	Rules []Rule
 	// Handlers switches handlers on and off; one that is not named is on.
 	Handlers map[string]bool
-	// Links are the machine's interfaces, for a caller whose old tree is no
-	// running system's (the migrator, a restore from an archive). Nil takes
-	// them from the old tree's /sys.
-	Links []Link
+	// Host is for a caller whose old tree is no running system's (the
+	// migrator). What it leaves out is taken from the old tree: from its /sys,
+	// or from the archive that it was captured into.
+	Host
 }
 
 // Rule is one [[path]] or [[drop]] of a policy file.

@@ -3,6 +3,7 @@
 package preserve
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -60,6 +61,51 @@ func TestRootApply(t *testing.T) {
 	}
 	if e, err = restored.Lstat(journalFile); err != nil || e.Mode != 0o600 {
 		t.Fatalf("%+v, %v", e, err)
+	}
+}
+
+// TestRootInitramfs goes the migrator's way: the old root, mounted read-only
+// somewhere, straight into the new one or by an archive, with the facts of the
+// machine from the caller.
+func TestRootInitramfs(t *testing.T) {
+	for _, archived := range []bool{false, true} {
+		d := newDisk(t)
+		old, err := os.OpenRoot(d.old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		new, err := os.OpenRoot(d.new)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer new.Close()
+		tree, err := SlotTree(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy, err := LoadPolicy(tree, DirTree(new))
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy.Host = initramfsHost
+		if archived {
+			b := captureWith(t, tree, policy)
+			policy.Host = Host{}
+			if tree, err = ReadArchive(bytes.NewReader(b), int64(len(b))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := NewPlan(context.Background(), tree, DirTree(new), policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Apply(context.Background(), new); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(d.new, "etc/machine-id")); err != nil || string(got) != initramfsHost.MachineID+"\n" {
+			t.Errorf("archived %v: machine id %q, %v", archived, got, err)
+		}
 	}
 }
 
