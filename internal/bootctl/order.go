@@ -37,6 +37,11 @@ func (s State) Order() []Choice {
 			}
 		}
 		order = append(order, c)
+		if c.System == SystemOld {
+			// Where the old system is no more, the migrator stands for it.
+			c.System, c.Why = SystemMigrator, WhyMigrate
+			order = append(order, c)
+		}
 	}
 	// Last resort: the other one first, because the primary has just failed,
 	// unless it has tries that could not be counted. GRUB makes the one that it

@@ -73,5 +73,36 @@ func Rebuilt(running System) State {
 	return s.with(s.Primary, Flags{Tries: DefaultTries})
 }
 
+// StartMigration puts the migrator in charge, tries times at most; then the
+// old system, which takes the place of slot b and is good, comes back.
+func StartMigration(s State, tries int) State {
+	s.Primary, s.BKind, s.Migrate = slot.A, KindOld, true
+	s.A, s.B = Flags{Tries: tries}, Flags{OK: true}
+	return s
+}
+
+// TrialOfMigrated gives the new system in slot a its trial. The way back is
+// the old system, or the migrator where that is no more.
+func TrialOfMigrated(s State, tries int) State {
+	s = StartMigration(s, tries)
+	s.Migrate = false
+	return s
+}
+
+// BackToOld ends a migration without its new system: the old one is primary.
+func BackToOld(s State) State {
+	s.Primary, s.BKind, s.Migrate = slot.B, KindOld, false
+	s.A, s.B = Flags{}, Flags{OK: true}
+	return s
+}
+
+// GiveUpOld makes slot b of the old system's place: from here on GRUB does not
+// boot the old system any more. Slot a must be good.
+func GiveUpOld(s State) State {
+	s.Primary, s.BKind, s.Migrate = slot.A, KindSlot, false
+	s.B = Flags{}
+	return s
+}
+
 // DefaultTries is enough for a power cut or two during a trial.
 const DefaultTries = 3

@@ -96,3 +96,39 @@ func TestRebuilt(t *testing.T) {
 		}
 	}
 }
+
+// TestMigrationStates follows the boot state through a migration: what boots
+// when everything goes well, and what when a system dies silently.
+func TestMigrationStates(t *testing.T) {
+	t.Parallel()
+	const a, old, mig = bootctl.SystemA, bootctl.SystemOld, bootctl.SystemMigrator
+	fresh := bootctl.State{Seq: 1, Primary: slot.A, BKind: bootctl.KindSlot}
+	started := bootctl.StartMigration(fresh, 2)
+	trial := bootctl.TrialOfMigrated(started, 2)
+	for _, tt := range []struct {
+		name     string
+		state    bootctl.State
+		complete []bootctl.System
+		want     bootctl.System
+	}{
+		{"started", started, []bootctl.System{old, mig}, mig},
+		{"started, and the new system is complete from a cut attempt", started, []bootctl.System{a, old, mig}, mig},
+		{"the migrator dies", bootctl.MarkBad(started, slot.A), []bootctl.System{old, mig}, old},
+		{"the old system is gone", started, []bootctl.System{mig}, mig},
+		{"the old system is gone, the tries too", bootctl.MarkBad(started, slot.A), []bootctl.System{mig}, mig},
+		{"trial", trial, []bootctl.System{a, old, mig}, a},
+		{"the trial fails", bootctl.MarkBad(trial, slot.A), []bootctl.System{a, old, mig}, old},
+		{"the trial fails, the old system is gone", bootctl.MarkBad(trial, slot.A), []bootctl.System{a, mig}, mig},
+		{"back", bootctl.BackToOld(trial), []bootctl.System{a, old, mig}, old},
+		{"committed", bootctl.Commit(trial, slot.A), []bootctl.System{a, old, mig}, a},
+		{"given up", bootctl.GiveUpOld(bootctl.Commit(trial, slot.A)), []bootctl.System{a, old, mig}, a},
+	} {
+		complete := map[bootctl.System]bool{}
+		for _, s := range tt.complete {
+			complete[s] = true
+		}
+		if got := bootctl.Next(tt.state, complete); got.System != tt.want {
+			t.Errorf("%s: %+v boots %v, want %v", tt.name, tt.state, got.System, tt.want)
+		}
+	}
+}

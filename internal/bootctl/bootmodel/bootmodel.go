@@ -230,7 +230,7 @@ func (s *session) makePrimary(id slot.ID) {
 // markBad is the second half of ab_start.
 func (s *session) markBad(c bootctl.Choice) {
 	switch {
-	case c.System == bootctl.SystemMigrator:
+	case c.System == bootctl.SystemMigrator && s.vars["ab_mig"] == "1":
 		s.vars["ab_mig"] = "0"
 	case c.Slot.Valid():
 		maps.Copy(s.vars, map[string]string{"ab_" + c.Slot.String() + "_ok": "0", "ab_" + c.Slot.String() + "_try": "0"})
