@@ -35,11 +35,23 @@ func (p *Plan) refuseDisk(s *Survey) {
 		p.refuse("4kn", "", "the disk has logical sectors of %d bytes; only 512 are supported", s.Disk.Sector)
 	case s.Disk.Table == nil:
 		p.refuseNoTable(s)
+	case s.overlap() != "":
+		p.refuse("bad-table", "", "%s: %s", s.Disk.Name, s.overlap())
 	case len(s.Volumes) == 0:
 		p.refuse("no-system", "check that this is the right disk", "the partition table of %s is empty: there is no system to migrate", s.Disk.Name)
 	case s.Root() == nil:
 		p.refuseNoRoot(s)
 	}
+}
+
+// overlap says which partitions overlap, if any do: so does an A/B device in
+// the trial of its migration, and so a disk that nobody should touch.
+func (s *Survey) overlap() string {
+	a, b, yes := s.Disk.Table.Overlap()
+	if !yes {
+		return ""
+	}
+	return fmt.Sprintf("partitions %d and %d overlap", a.Number, b.Number)
 }
 
 func (p *Plan) refuseNoTable(s *Survey) {

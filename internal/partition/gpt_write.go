@@ -30,11 +30,12 @@ func Write(dev blockdev.Device, t *Table) error {
 	if dev.SectorSize() != sector || dev.Size() < sector {
 		return fmt.Errorf("writing the partition table: %d bytes in sectors of %d: %w", dev.Size(), dev.SectorSize(), ErrTable)
 	}
-	var err error
-	switch t.Scheme {
-	case MBR:
+	err := refuseOverlap(t)
+	switch {
+	case err != nil:
+	case t.Scheme == MBR:
 		err = writeMBR(dev, t)
-	case GPT:
+	case t.Scheme == GPT:
 		err = writeGPT(dev, t)
 	default:
 		err = fmt.Errorf("internal error: writing a table of %v", t.Scheme)
@@ -111,14 +112,6 @@ func planGPT(dev blockdev.Device, t *Table, protected bool) (primary, backup *gp
 	if sectors < usualFirst+2*(newArraySectors+2) {
 		return nil, nil, fmt.Errorf("a disk of %d bytes is too small for a GPT: %w", dev.Size(), ErrTable)
 	}
-	disk, err := parseGUID(t.DiskID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("disk: %w", err)
-	}
-	array, err := encodeEntries(t.Parts)
-	if err != nil {
-		return nil, nil, err
-	}
 	lowest := uint64(usualFirst)
 	for _, p := range t.Parts {
 		lowest = min(lowest, uint64(max(p.Start, 0))/sector)
@@ -127,8 +120,30 @@ func planGPT(dev blockdev.Device, t *Table, protected bool) (primary, backup *gp
 	if err != nil {
 		return nil, nil, err
 	}
-	last := sectors - 1
-	c := gptCopy{array: array, first: max(lowest, place+newArraySectors), last: last - newArraySectors - 1, disk: disk}
+	return encodeGPT(dev, t, place)
+}
+
+// encodeGPT makes both copies of a table with the primary entries at sector
+// place.
+func encodeGPT(dev blockdev.Device, t *Table, place uint64) (primary, backup *gptCopy, err error) {
+	disk, err := parseGUID(t.DiskID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("disk: %w", err)
+	}
+	array, err := encodeEntries(t.Parts)
+	if err != nil {
+		return nil, nil, err
+	}
+	last := uint64(dev.Size()/sector) - 1
+	c := gptCopy{array: array, first: usualFirst, last: last - newArraySectors - 1, disk: disk}
+	for _, p := range t.Parts {
+		c.first = min(c.first, uint64(max(p.Start, 0))/sector)
+	}
+	if place > c.first {
+		c.last = place - 1
+	} else {
+		c.first = max(c.first, place+newArraySectors)
+	}
 	if err := checkParts(slices.Clone(t.Parts), int64(c.first)*sector, int64(c.last+1)*sector); err != nil {
 		return nil, nil, err
 	}

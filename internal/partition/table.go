@@ -170,25 +170,42 @@ func hasProtectiveEntry(lba0 []byte) bool {
 	return false
 }
 
-// checkParts refuses partitions outside of [first, end) and partitions that
-// overlap; it sorts them by number.
+// checkParts refuses partitions outside of [first, end) and numbers used
+// twice; it sorts them by number. Overlapping ones pass: a disk in the middle
+// of a migration has them, and the kernel accepts them.
 func checkParts(parts []Part, first, end int64) error {
-	byStart := slices.Clone(parts)
-	slices.SortFunc(byStart, func(a, b Part) int { return cmp.Compare(a.Start, b.Start) })
-	for i, p := range byStart {
+	slices.SortFunc(parts, func(a, b Part) int { return cmp.Compare(a.Number, b.Number) })
+	for i, p := range parts {
 		if p.Start%sector != 0 || p.Size%sector != 0 || p.Size <= 0 || p.Start < first || p.Start > end || p.Size > end-p.Start {
 			return fmt.Errorf("partition %d: bytes [%d, %d) are not whole sectors of [%d, %d): %w",
 				p.Number, p.Start, p.End(), first, end, ErrTable)
 		}
-		if i > 0 && byStart[i-1].End() > p.Start {
-			return fmt.Errorf("partitions %d and %d overlap: %w", byStart[i-1].Number, p.Number, ErrTable)
+		if i > 0 && parts[i-1].Number == p.Number {
+			return fmt.Errorf("two partitions have number %d: %w", p.Number, ErrTable)
 		}
 	}
-	slices.SortFunc(parts, func(a, b Part) int { return cmp.Compare(a.Number, b.Number) })
-	for i := 1; i < len(parts); i++ {
-		if parts[i].Number == parts[i-1].Number {
-			return fmt.Errorf("two partitions have number %d: %w", parts[i].Number, ErrTable)
+	return nil
+}
+
+// Overlap returns two partitions that share bytes of the disk, and whether
+// there are any. Only the trial of a migration has them: slot a lies within a
+// partition of the old system. Read accepts such a table, Write refuses it.
+func (t *Table) Overlap() (a, b Part, yes bool) {
+	byStart := slices.Clone(t.Parts)
+	slices.SortFunc(byStart, func(a, b Part) int { return cmp.Compare(a.Start, b.Start) })
+	for i, b := range byStart {
+		for _, a := range byStart[:i] {
+			if a.End() > b.Start {
+				return a, b, true
+			}
 		}
+	}
+	return Part{}, Part{}, false
+}
+
+func refuseOverlap(t *Table) error {
+	if a, b, yes := t.Overlap(); yes {
+		return fmt.Errorf("partitions %d and %d overlap: %w", a.Number, b.Number, ErrTable)
 	}
 	return nil
 }

@@ -179,6 +179,11 @@ func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	// During a migration slot b's place is still full of the old system.
+	if one, other, yes := d.table.Overlap(); yes {
+		return nil, nil, withHint(fmt.Errorf("%w: partitions %d and %d overlap: a migration is not finished", partition.ErrTable, one.Number, other.Number),
+			"finish it: abupdate migrate finish")
+	}
 	if !d.Live {
 		dev, err := blockdev.Section(d.disk, p.Start, p.Size)
 		return dev, func() error { return nil }, err
