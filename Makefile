@@ -19,7 +19,7 @@ TESTFLAGS ?=
 FUZZTIME  ?= 10s
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static programs into build/
 	$(BUILD) -o build/ ./cmd/...
@@ -74,6 +74,10 @@ test-qemu-long: ## the same with the long ones: large images, recorded power cut
 	@tools/need test qemu gateway
 	go test -count=1 -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
 
+test-migrate-long: ## migrations of each layout, their failures and power cuts, in QEMU
+	@tools/need test root qemu gateway
+	go test -count=1 -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
+
 demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
 	@tools/need --install test qemu
 	go run ./test/demo
@@ -88,4 +92,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long demo deps rpm clean
+.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long test-migrate-long demo deps rpm clean

@@ -31,6 +31,8 @@ type Config struct {
 	// Forward lists TCP ports of the guest that Address makes reachable.
 	// The guest reaches a server on the host's loopback at HostAddress.
 	Forward []int
+	// GuestAddress is where they are forwarded to; empty: 10.0.2.15.
+	GuestAddress string
 	// LogDir receives serial0.log, serial1.log and qemu.log.
 	LogDir string
 	// Args are further arguments of QEMU, such as a watchdog device.
