@@ -94,7 +94,12 @@ func bootFindings(u *update.Updater, s update.Status) []finding {
 	}
 	other := u.Facts().Target()
 	f := finding{"way back", findingOK, fmt.Sprintf("slot %v: %s %s", other, s.Slots[other.String()].State, s.Slots[other.String()].Version), ""}
-	if s.Slots[other.String()].State != update.SlotGood {
+	switch s.Slots[other.String()].State {
+	case update.SlotGood:
+	case update.SlotOld:
+		f.Detail = "the old system, from before the migration"
+		f.Hint = "no update is accepted before it is given up: abupdate migrate finish"
+	case update.SlotEmpty, update.SlotWritten, update.SlotTrying, update.SlotBad:
 		f.Status = findingWarning
 		f.Hint = "there is no second good system yet; the next update makes one"
 	}

@@ -203,8 +203,16 @@ func (a *app) reject(v health.Verdict) error {
 		// The deadline timer and GRUB's count of tries end the trial all the same.
 		return errors.Join(unhealthy, err)
 	}
-	a.ui.Warn("%v: going back to slot %v", unhealthy, u.Facts().Target())
+	a.ui.Warn("%v: going back to %s", unhealthy, wayBack(u.Facts()))
 	return a.reboot(true)
+}
+
+// wayBack names what boots when the running slot is given up.
+func wayBack(f *update.Facts) string {
+	if f.Migrating() {
+		return "the old system"
+	}
+	return "slot " + f.Target().String()
 }
 
 // openUpdaterPatiently waits for another command to finish: a decision must

@@ -55,13 +55,14 @@ func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot, carry bool) 
 		update.StepArmOther:  "The next boot is a trial of slot " + f.Target().String() + ".\n",
 		update.StepForget:    "The update was given up. Slot " + f.Running.String() + " stays.\n",
 		update.StepDisarm:    "Disarmed. Slot " + f.Running.String() + " stays.\n",
+		update.StepBackToOld: "The next boot is the old system, from before the migration.\n",
 		update.StepFailTrial: "Slot " + f.Running.String() + " is marked bad. The next boot is slot " + f.Target().String() + ".\n",
 	}
 	a.ui.Result(result{Type: "result", Phase: f.Phase().String(), Preserve: preserved}, func() { a.ui.Printf("%s", said[step]) })
 	switch {
 	case step == update.StepFailTrial:
 		return a.reboot(true)
-	case step == update.StepArmOther && reboot:
+	case (step == update.StepArmOther || step == update.StepBackToOld) && reboot:
 		return a.reboot(false)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/slot"
 	"github.com/abupdate/abupdate/internal/update"
 )
@@ -41,7 +42,7 @@ func (a *app) printStatus(s update.Status, u *update.Updater) {
 	if a.disk != "" { // nothing runs from it
 		booted, words = "boots    ", imageWords[s.Phase]
 	}
-	a.ui.Printf("product   %s\n%s slot %s, %s\nphase     %s: %s\nnext boot slot %s\n", s.Product, booted, s.Booted, committed, s.Phase, words, s.Next)
+	a.ui.Printf("product   %s\n%s slot %s, %s\nphase     %s: %s\nnext boot %s\n", s.Product, booted, s.Booted, committed, s.Phase, words, systemWords(s.Next))
 	loader := "ours"
 	if !s.Bootloader.Ours {
 		loader = "NOT ours: no update is accepted (see: abupdate doctor)"
@@ -51,6 +52,9 @@ func (a *app) printStatus(s update.Status, u *update.Updater) {
 	for _, id := range slot.All {
 		st := s.Slots[id.String()]
 		line := fmt.Sprintf("slot %v    %-8s %s", id, st.State, st.Version)
+		if st.State == update.SlotOld {
+			line += "not there before: abupdate migrate finish"
+		}
 		if st.TriesLeft > 0 {
 			line += fmt.Sprintf("  tries left: %d", st.TriesLeft)
 		}
@@ -63,6 +67,17 @@ func (a *app) printStatus(s update.Status, u *update.Updater) {
 		a.ui.Printf("\nlast      ")
 		a.printResult(*r)
 	}
+}
+
+// systemWords names a system that boots.
+func systemWords(system string) string {
+	switch system {
+	case bootctl.SystemOld.String():
+		return "the old system, from before the migration"
+	case bootctl.SystemMigrator.String():
+		return "the migrator"
+	}
+	return "slot " + system
 }
 
 // phaseWords explains the phases to people.

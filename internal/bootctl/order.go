@@ -18,11 +18,11 @@ type Choice struct {
 // does not load. grub.cfg and this function say the same.
 func (s State) Order() []Choice {
 	primary, other := s.Primary, s.Primary.Other()
-	first := Choice{System: s.occupant(primary), Why: WhyGood, Slot: primary}
+	first := Choice{System: s.Occupant(primary), Why: WhyGood, Slot: primary}
 	if s.Migrate {
 		first.System, first.Why = SystemMigrator, WhyMigrate
 	}
-	second := Choice{System: s.occupant(other), Why: WhyGood, Slot: other}
+	second := Choice{System: s.Occupant(other), Why: WhyGood, Slot: other}
 
 	var order []Choice
 	for _, c := range [...]Choice{first, second} {
@@ -47,8 +47,8 @@ func (s State) Order() []Choice {
 	// unless it has tries that could not be counted. GRUB makes the one that it
 	// takes the primary, so that the next last resort begins with the one that
 	// was not taken.
-	lastPrimary := Choice{System: s.occupant(primary), Why: WhyLastResort, Slot: primary}
-	lastOther := Choice{System: s.occupant(other), Why: WhyLastResort, Slot: other}
+	lastPrimary := Choice{System: s.Occupant(primary), Why: WhyLastResort, Slot: primary}
+	lastOther := Choice{System: s.Occupant(other), Why: WhyLastResort, Slot: other}
 	if f := s.Flags(primary); !f.OK && f.Tries > 0 {
 		order = append(order, lastPrimary)
 	}

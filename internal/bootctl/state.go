@@ -52,8 +52,8 @@ func (s State) with(id slot.ID, f Flags) State {
 	return s
 }
 
-// occupant returns the system that a slot's flags are about.
-func (s State) occupant(id slot.ID) System {
+// Occupant returns the system that a slot's flags are about.
+func (s State) Occupant(id slot.ID) System {
 	if id == slot.B && s.BKind == KindOld {
 		return SystemOld
 	}

@@ -106,6 +106,9 @@ func (st *Store) Repair(running System) (string, error) {
 	switch {
 	case errors.Is(err, ErrBothBroken):
 		state = Rebuilt(running)
+		if running == SystemA && st.migrating() {
+			state = OldStillThere(state)
+		}
 		done = append(done, fmt.Sprintf("both copies were broken; rebuilt for system %v, which has to be committed again", running))
 	case err != nil:
 		return "", err
@@ -124,6 +127,14 @@ func (st *Store) Repair(running System) (string, error) {
 	}
 	said, err := st.repairHeaders()
 	return strings.Join(append(done, said...), "; "), err
+}
+
+// migrating reports whether a migration has not been finished: finish takes
+// both args blocks away before it writes over anything of the old system.
+func (st *Store) migrating() bool {
+	_, old := st.Args(SystemOld)
+	_, mig := st.Args(SystemMigrator)
+	return old == nil || mig == nil
 }
 
 // resync writes the copies that are not ok.

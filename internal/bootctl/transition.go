@@ -73,6 +73,13 @@ func Rebuilt(running System) State {
 	return s.with(s.Primary, Flags{Tries: DefaultTries})
 }
 
+// OldStillThere corrects a state rebuilt for slot a where the old system is
+// whole: it is the way back still, in the place of slot b.
+func OldStillThere(s State) State {
+	s.BKind, s.B = KindOld, Flags{OK: true}
+	return s
+}
+
 // StartMigration puts the migrator in charge, tries times at most; then the
 // old system, which takes the place of slot b and is good, comes back.
 func StartMigration(s State, tries int) State {

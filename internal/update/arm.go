@@ -116,6 +116,11 @@ func (u *Updater) Rollback(ctx context.Context, carry bool) (Step, error) {
 		return step, u.disarm()
 	case StepFailTrial:
 		return step, u.FailTrial(ActionRollback, "rolled back by request")
+	case StepBackToOld:
+		if carry {
+			return 0, fmt.Errorf("%w: the system from before the migration keeps its own configuration: roll back without --carry-config", ErrUsage)
+		}
+		return step, u.backToOld("rolled back by request")
 	case StepWrite, StepArmWritten, StepCommit, StepNothing:
 	}
 	return 0, fmt.Errorf("internal error: rollback decided on step %d", step)
@@ -221,6 +226,21 @@ func (u *Updater) FailTrial(action Action, why string) error {
 	// COMMIT POINT: one sector; a cut before it costs one more try. The bad
 	// slot stays primary: that tells the next boot that a trial failed here.
 	return u.setBoot(bootctl.MarkBad(f.Boot, f.Running))
+}
+
+// backToOld makes the system from before the migration the next to boot. The
+// journal, if the caller has one, tells that system why.
+func (u *Updater) backToOld(why string) error {
+	version := ""
+	if m := u.facts.Slot(slot.A).Manifest; m != nil {
+		version = m.Version
+	}
+	if err := u.record(Result{Action: ActionRollback, Slot: slot.A.String(), Version: version, Message: why + ": the next boot is the system from before the migration"}); err != nil {
+		u.o.Notice("%v", err)
+	}
+	// COMMIT POINT: one sector. A cut before it boots this slot, after it the
+	// old system, which lies where it always was.
+	return u.setBoot(bootctl.BackToOld(u.facts.Boot))
 }
 
 // CanGoBack reports whether a failed trial has another system to go back to.

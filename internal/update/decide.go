@@ -3,7 +3,7 @@ package update
 import (
 	"fmt"
 
-	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/slot"
 )
 
 // Command is what the user, or the shutdown, asks for.
@@ -30,6 +30,7 @@ const (
 	StepFailTrial                  // mark the running trial bad and reboot to the other slot
 	StepCommit                     // make the running slot good
 	StepNothing                    // nothing to do, and that is fine
+	StepBackToOld                  // end a migration: reboot to the old system
 )
 
 // Decide is the state table (docs/boot-state.md): what a command does in each
@@ -58,7 +59,7 @@ func Decide(f *Facts, c Command) (Step, error) {
 }
 
 func decideApply(f *Facts, phase Phase) (Step, error) {
-	if f.Boot.BKind == bootctl.KindOld {
+	if f.Migrating() {
 		return 0, withHint(fmt.Errorf("%w: the system from before the migration still lies where slot b will be", ErrMigration),
 			"give it up with: abupdate migrate finish")
 	}
@@ -77,6 +78,12 @@ func decideApply(f *Facts, phase Phase) (Step, error) {
 
 func decideRollback(f *Facts, phase Phase) (Step, error) {
 	other := f.Target()
+	if f.Migrating() {
+		if !f.Slot(slot.B).ArgsValid {
+			return 0, withHint(fmt.Errorf("%w: the system from before the migration is not complete", ErrNothing), "go on with this one: abupdate commit, then abupdate migrate finish")
+		}
+		return StepBackToOld, nil
+	}
 	switch phase {
 	case PhaseTrial:
 		if !f.Slot(other).ArgsValid {

@@ -30,6 +30,12 @@ func factsOf(primary slot.ID, a, b bootctl.Flags, why bootctl.Why, argsB bool, r
 	return f
 }
 
+// ofMigration makes the other system the one from before a migration.
+func ofMigration(f *Facts) *Facts {
+	f.Boot.BKind = bootctl.KindOld
+	return f
+}
+
 func record(s RecordState, committed bool) *SlotRecord {
 	return &SlotRecord{State: s, Committed: committed}
 }
@@ -58,6 +64,10 @@ var situations = map[string]struct {
 	"last resort, other slot empty":     {factsOf(slot.A, bad, bad, bootctl.WhyLastResort, false, nil), PhaseLastResort, SlotEmpty},
 	"both copies were broken (static)":  {factsOf(slot.A, armed, bad, bootctl.WhyStatic, true, record(RecordWritten, true)), PhaseLastResort, SlotBad},
 	"static, adopted since":             {factsOf(slot.A, good, bad, bootctl.WhyStatic, true, record(RecordFailed, false)), PhaseIdle, SlotBad},
+	"migrated, trial":                   {ofMigration(factsOf(slot.A, bootctl.Flags{Tries: 1}, good, bootctl.WhyTrial, true, nil)), PhaseTrial, SlotOld},
+	"migrated, idle":                    {ofMigration(factsOf(slot.A, good, good, bootctl.WhyGood, true, nil)), PhaseIdle, SlotOld},
+	"migrated, going back":              {ofMigration(factsOf(slot.B, bad, good, bootctl.WhyGood, true, nil)), PhaseTrial, SlotOld},
+	"migrated, last resort":             {ofMigration(factsOf(slot.A, bad, bad, bootctl.WhyLastResort, false, nil)), PhaseLastResort, SlotOld},
 }
 
 func TestPhase(t *testing.T) {
@@ -92,6 +102,21 @@ func TestDecide(t *testing.T) {
 		{"last resort", CommandApply, 0, ErrNotCommitted},
 		{"both copies were broken (static)", CommandApply, 0, ErrNotCommitted},
 		{"static, adopted since", CommandApply, StepWrite, nil},
+
+		{"migrated, trial", CommandApply, 0, ErrMigration},
+		{"migrated, idle", CommandApply, 0, ErrMigration},
+		{"migrated, going back", CommandApply, 0, ErrMigration},
+		{"migrated, last resort", CommandApply, 0, ErrMigration},
+		{"migrated, trial", CommandRollback, StepBackToOld, nil},
+		{"migrated, idle", CommandRollback, StepBackToOld, nil},
+		{"migrated, going back", CommandRollback, StepBackToOld, nil},
+		{"migrated, last resort", CommandRollback, 0, ErrNothing},
+		{"migrated, trial", CommandCommit, StepCommit, nil},
+		{"migrated, idle", CommandCommit, 0, ErrNothing},
+		{"migrated, going back", CommandCommit, StepCommit, nil},
+		{"migrated, last resort", CommandCommit, StepCommit, nil},
+		{"migrated, trial", CommandArm, StepNothing, nil},
+		{"migrated, idle", CommandArm, StepNothing, nil},
 
 		{"factory fresh", CommandRollback, 0, ErrNothing},
 		{"idle, other slot good", CommandRollback, StepArmOther, nil},
@@ -151,7 +176,7 @@ func TestDecideIsTotal(t *testing.T) {
 	flags := []bootctl.Flags{good, armed, bad, {Tries: 9}, {OK: true, Tries: 1}}
 	records := []*SlotRecord{nil, record(RecordEmpty, false), record(RecordWriting, false), record(RecordWritten, false), record(RecordWritten, true), record(RecordFailed, false)}
 	whys := []bootctl.Why{bootctl.WhyGood, bootctl.WhyTrial, bootctl.WhyLastResort, bootctl.WhyStatic}
-	known := []error{nil, ErrNothing, ErrNotCommitted}
+	known := []error{nil, ErrNothing, ErrNotCommitted, ErrMigration}
 	for _, primary := range slot.All {
 		for _, a := range flags {
 			for _, b := range flags {
@@ -159,6 +184,9 @@ func TestDecideIsTotal(t *testing.T) {
 					for _, why := range whys {
 						for _, args := range []bool{false, true} {
 							f := factsOf(primary, a, b, why, args, r)
+							if r == nil && a.Tries%2 == 1 { // some of them of a migration
+								f = ofMigration(f)
+							}
 							for _, c := range []Command{CommandApply, CommandArm, CommandRollback, CommandCommit} {
 								_, err := Decide(f, c)
 								ok := false
@@ -201,6 +229,10 @@ func TestReset(t *testing.T) {
 		"last resort, other slot empty":     {bootctl.SystemA, bootctl.WhyLastResort},
 		"both copies were broken (static)":  {bootctl.SystemA, bootctl.WhyTrial},
 		"static, adopted since":             {bootctl.SystemA, bootctl.WhyGood},
+		"migrated, trial":                   {bootctl.SystemA, bootctl.WhyTrial},
+		"migrated, idle":                    {bootctl.SystemA, bootctl.WhyGood},
+		"migrated, going back":              {bootctl.SystemOld, bootctl.WhyGood},
+		"migrated, last resort":             {bootctl.SystemA, bootctl.WhyLastResort},
 	}
 	for name, s := range situations {
 		t.Run(name, func(t *testing.T) {
@@ -210,7 +242,8 @@ func TestReset(t *testing.T) {
 			}
 			valid := map[bootctl.System]bool{
 				bootctl.SystemA: s.facts.Slot(slot.A).ArgsValid,
-				bootctl.SystemB: s.facts.Slot(slot.B).ArgsValid,
+
+				s.facts.Boot.Occupant(slot.B): s.facts.Slot(slot.B).ArgsValid,
 			}
 			if got := bootctl.Next(s.facts.Boot, valid); got.System != want.system || got.Why != want.why {
 				t.Errorf("a reset boots %v (%v), want %v (%v)", got.System, got.Why, want.system, want.why)

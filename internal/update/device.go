@@ -175,6 +175,9 @@ func (d *Device) partitionOf(id slot.ID) (partition.Part, error) {
 // machine the partition's own node is claimed, which fails while anything on
 // it is mounted.
 func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
+	if err := d.requireSlots(); err != nil {
+		return nil, nil, err
+	}
 	p, err := d.partitionOf(id)
 	if err != nil {
 		return nil, nil, err
@@ -206,6 +209,19 @@ func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
 	}
 	return dev, dev.Close, nil
 }
+
+// requireSlots refuses to touch slot b while a migration is not finished: the
+// partition with its number may be one of the old system.
+func (d *Device) requireSlots() error {
+	state, _, err := d.Store.State()
+	if err == nil && state.BKind == bootctl.KindOld {
+		return fmt.Errorf("internal error: opening a slot before the migration is finished: %w", ErrMigration)
+	}
+	return err
+}
+
+// Disk is the whole disk.
+func (d *Device) Disk() blockdev.Device { return d.disk }
 
 // argsValid tells which systems have a valid args block.
 func (d *Device) argsValid() map[bootctl.System]bool {

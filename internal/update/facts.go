@@ -43,7 +43,9 @@ func (p Phase) String() string {
 
 // SlotFacts is what is known about one slot.
 type SlotFacts struct {
-	// ArgsValid: the args block is whole, so GRUB may boot the slot.
+	// ArgsValid: the args block is whole, so GRUB may boot the slot. Until a
+	// migration is finished that of slot b is about the old system, or about
+	// the migrator that stands for it.
 	ArgsValid bool
 	// Record is nil when the state file claims nothing about the slot.
 	Record *SlotRecord
@@ -76,6 +78,10 @@ func (f *Facts) Slot(id slot.ID) *SlotFacts { return &f.Slots[slotIndex(id)] }
 
 // Target is the slot that an update would be written to.
 func (f *Facts) Target() slot.ID { return f.Running.Other() }
+
+// Migrating reports whether a migration is not finished: the old system is in
+// the place of slot b, which does not exist yet.
+func (f *Facts) Migrating() bool { return f.Boot.BKind == bootctl.KindOld }
 
 // Phase derives where the device stands.
 func (f *Facts) Phase() Phase {
@@ -116,7 +122,7 @@ const (
 func (f *Facts) SlotState(id slot.ID) SlotState {
 	s, flags := f.Slot(id), f.Boot.Flags(id)
 	switch {
-	case id == slot.B && f.Boot.BKind == bootctl.KindOld:
+	case id == slot.B && f.Migrating():
 		return SlotOld
 	case id == f.Target() && f.Phase() == PhaseWritten:
 		return SlotWritten

@@ -38,6 +38,9 @@ func OpenLive(mode Mode) (_ *Device, err error) {
 		return nil, fmt.Errorf("reading the kernel command line: %w", err)
 	}
 	boot, bootErr := bootctl.ParseCmdline(string(cmdline))
+	if _, isSlot := boot.System.Slot(); bootErr == nil && !isSlot {
+		return nil, oldSystemRuns()
+	}
 	disk, rootPart, err := rootDisk("/", "/sys")
 	if err != nil {
 		return nil, err
@@ -70,12 +73,21 @@ func OpenLive(mode Mode) (_ *Device, err error) {
 	return d, d.identify(boot, bootErr, rootPart)
 }
 
+// oldSystemRuns refuses the verbs of an A/B device on the system from before
+// a migration.
+func oldSystemRuns() error {
+	return withHint(fmt.Errorf("%w: this is the system from before the migration, and no slot", ErrMigration), "see how far it has come: abupdate migrate status")
+}
+
 // identify settles which slot runs and whether our GRUB started it.
 func (d *Device) identify(boot bootctl.Cmdline, bootErr error, rootPart int) error {
 	switch rootPart {
 	case d.Store.Layout().APart:
 		d.Running = slot.A
 	case d.Store.Layout().BPart:
+		if state, _, err := d.Store.State(); err == nil && state.BKind == bootctl.KindOld {
+			return oldSystemRuns() // by its own boot loader: slot b will get this number
+		}
 		d.Running = slot.B
 	default:
 		return withHint(fmt.Errorf("%w: the root filesystem is on partition %d, which is neither slot", bootctl.ErrBootState, rootPart),

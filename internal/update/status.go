@@ -60,11 +60,14 @@ func (u *Updater) Status() (Status, error) {
 		LastResult: u.LastResult(),
 	}
 	for _, id := range slot.All {
-		p, err := u.dev.partitionOf(id)
-		if err != nil {
-			return Status{}, err
+		st := SlotStatus{State: f.SlotState(id), TriesLeft: f.Boot.Flags(id).Tries}
+		if st.State != SlotOld { // whose partitions may have the number of slot b
+			p, err := u.dev.partitionOf(id)
+			if err != nil {
+				return Status{}, err
+			}
+			st.Device, st.PartUUID = u.dev.nodes[p.Number], p.PartUUID
 		}
-		st := SlotStatus{Device: u.dev.nodes[p.Number], PartUUID: p.PartUUID, State: f.SlotState(id), TriesLeft: f.Boot.Flags(id).Tries}
 		if sf := f.Slot(id); sf.Record != nil && st.State != SlotEmpty {
 			st.Version, st.InstalledAt = sf.Manifest.Version, sf.Record.InstalledAt
 			if im, ok := rootOf(sf.Manifest); ok {
@@ -87,6 +90,9 @@ type Region struct {
 func (u *Updater) Disk() (size int64, parts []Region) {
 	l := u.dev.Store.Layout()
 	names := map[int]string{l.BootPart: "abboot", l.APart: "slot a", l.BPart: "slot b", l.DataPart: "data"}
+	if u.facts.Migrating() { // numbers of slot b and data are the old system's still
+		names[l.BPart], names[l.DataPart] = "old", "old"
+	}
 	for _, p := range u.dev.table.Parts {
 		name := names[p.Number]
 		if name == "" {

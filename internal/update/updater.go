@@ -90,6 +90,9 @@ func (u *Updater) keepTrust() error {
 	return u.trust.store(u.dev.Store)
 }
 
+// Device returns the device that the Updater works on.
+func (u *Updater) Device() *Device { return u.dev }
+
 // Facts returns what the last step left.
 func (u *Updater) Facts() *Facts { return u.facts }
 
@@ -131,7 +134,10 @@ func (u *Updater) refresh() error {
 	valid := u.dev.argsValid()
 	for _, id := range slot.All {
 		s := f.Slot(id)
-		s.ArgsValid = valid[bootctl.SystemOf(id)]
+		s.ArgsValid = valid[state.Occupant(id)]
+		if state.Occupant(id) == bootctl.SystemOld {
+			s.ArgsValid = s.ArgsValid || valid[bootctl.SystemMigrator] // it stands for the old system
+		}
 		if s.Record, s.Manifest, err = u.slotRecord(id); err != nil {
 			// A broken record is no record: the slot can be written again, and
 			// what may boot is decided elsewhere.
@@ -199,7 +205,7 @@ func (u *Updater) setBoot(next bootctl.State) error {
 func (u *Updater) settle() error {
 	f := u.facts
 	running, flags := f.Boot.Flags(f.Running), f.Boot.Flags(f.Target())
-	if f.Boot.Primary == f.Running || !running.OK {
+	if f.Boot.Primary == f.Running || !running.OK || f.Migrating() {
 		return nil
 	}
 	if !flags.OK && flags.Tries > 0 && !u.passedOver() {
