@@ -31,6 +31,11 @@ type Args struct {
 	Image string
 }
 
+// DataWord begins the kernel argument that tells the system the PARTUUID of
+// the data partition. It is the one word with the boot loader's prefix that
+// an args block may have.
+const DataWord = cmdlinePrefix + "data="
+
 // Validate returns an error for arguments that would not reach the kernel as
 // they are, or that would break the boot of system s.
 func (a Args) Validate(s System) error {
@@ -54,6 +59,13 @@ func (a Args) Validate(s System) error {
 // the last of several root=, and with another one the slot would run on the
 // other slot's files.
 func checkWord(word string, s System) error {
+	if id, ok := strings.CutPrefix(word, DataWord); ok {
+		// For user space only: GRUB and the kernel make nothing of it.
+		if id == "" || len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
+			return fmt.Errorf("kernel argument %q: no PARTUUID", word)
+		}
+		return nil
+	}
 	if strings.HasPrefix(word, cmdlinePrefix) {
 		return fmt.Errorf("kernel argument %q: names that begin with %q are the boot loader's", word, cmdlinePrefix)
 	}

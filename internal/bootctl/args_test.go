@@ -54,6 +54,8 @@ func TestArgsValidateRefuses(t *testing.T) {
 		"another root":      {Args{Device: "quiet root=/dev/sda3"}, SystemB},
 		"another initramfs": {Args{Device: "initrd=/x"}, SystemB},
 		"loader's word":     {Args{Image: "ab.slot=b"}, SystemA},
+		"no PARTUUID":       {Args{Device: "ab.data="}, SystemA},
+		"not a PARTUUID":    {Args{Device: "ab.data=/dev/sda4"}, SystemA},
 		"loader's word old": {Args{Image: "ab.seq=1"}, SystemOld},
 	} {
 		if c.args.Validate(c.sys) == nil {

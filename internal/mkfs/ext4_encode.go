@@ -2,6 +2,7 @@ package mkfs
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 )
 
@@ -74,20 +75,23 @@ func (fs *ext4) write(w io.WriterAt) error {
 		if n.isDir() {
 			err = put(n.first, dirBlocks(n, parent))
 		} else {
-			err = writePadded(w, int64(n.first)*blockSize, n.file.Data, int64(n.count)*blockSize)
+			err = writePadded(w, int64(n.first)*blockSize, *n.file, int64(n.count)*blockSize)
 		}
 	})
 	return err
 }
 
-// writePadded writes data and then zeros up to length bytes.
-func writePadded(w io.WriterAt, off int64, data []byte, length int64) error {
+// writePadded writes a file and then zeros up to length bytes.
+func writePadded(w io.WriterAt, off int64, f File, length int64) error {
+	content, size := f.content()
 	buf := make([]byte, 1<<20)
 	for at := int64(0); at < length; {
 		n := min(length-at, int64(len(buf)))
 		clear(buf[:n])
-		if at < int64(len(data)) {
-			copy(buf[:n], data[at:])
+		if want := min(size-at, n); want > 0 {
+			if got, err := content.ReadAt(buf[:want], at); int64(got) < want {
+				return fmt.Errorf("reading the content of %s: %w", f.Path, err)
+			}
 		}
 		if _, err := w.WriteAt(buf[:n], off+at); err != nil {
 			return err

@@ -61,13 +61,11 @@ func (v *fat) write(w io.WriterAt) error {
 		if err != nil || n.count == 0 {
 			return
 		}
-		var data []byte
-		if n.isDir() {
-			data = v.dirEntries(n, parent)
-		} else {
-			data = n.file.Data
+		f := File{Path: n.name, Data: v.dirEntries(n, parent)}
+		if !n.isDir() {
+			f = *n.file
 		}
-		err = writePadded(w, v.clusterOffset(n.first), data, int64(n.count)*v.clusterBytes())
+		err = writePadded(w, v.clusterOffset(n.first), f, int64(n.count)*v.clusterBytes())
 	})
 	return err
 }

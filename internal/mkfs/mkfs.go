@@ -8,8 +8,10 @@
 package mkfs
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -20,14 +22,25 @@ import (
 type File struct {
 	// Path is absolute and clean: "/grub/grub.cfg".
 	Path string
-	// Data is the content.
-	Data []byte
+	// Data is the content; or Content, for what is not to be held in memory:
+	// its first Size bytes.
+	Data    []byte
+	Content io.ReaderAt
 	// Size preallocates: where it is larger than len(Data) the rest of the
 	// file is zeros, written to disk. 0 means len(Data).
 	Size int64
 }
 
 func (f File) size() int64 { return max(f.Size, int64(len(f.Data))) }
+
+// content returns the file's bytes and how many there are, zeros behind them
+// not counted.
+func (f File) content() (io.ReaderAt, int64) {
+	if f.Content != nil {
+		return f.Content, f.Size
+	}
+	return bytes.NewReader(f.Data), int64(len(f.Data))
+}
 
 // Extent is the place of a file: the bytes [Off, Off+Len) from the start of
 // the file system.
@@ -82,6 +95,9 @@ func buildTree(files []File) (*node, error) {
 		f := &files[i]
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || f.Path == "/" || strings.ContainsRune(f.Path, 0) {
 			return nil, fmt.Errorf("file %q: not a clean absolute path", f.Path)
+		}
+		if f.Content != nil && f.Data != nil {
+			return nil, fmt.Errorf("file %q: both Data and Content", f.Path)
 		}
 		if f.Size < 0 {
 			return nil, fmt.Errorf("file %q: size %d is negative", f.Path, f.Size)

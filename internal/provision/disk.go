@@ -99,10 +99,27 @@ func (d *disk) part(p partition.Part) (blockdev.Device, error) {
 
 // makeBoot makes abboot, the boot state and the records.
 func (d *disk) makeBoot(boot *BootImage) error {
-	layout, err := d.makeFilesystem(boot.Commands)
+	p := d.plan
+	abboot := Abboot{
+		Start: p.boot.Start, Size: p.boot.Size, FSUUID: p.fsUUID,
+		Numbers: Numbers{Boot: p.boot.Number, A: p.a.Number, B: p.b.Number, Data: p.data.Number},
+		Grub: bootctl.GrubParams{
+			ID: p.id, Scheme: p.scheme, PartUUIDA: p.a.PartUUID, PartUUIDB: p.b.PartUUID,
+			Commands: boot.Commands, Serial: strings.Contains(d.o.KernelArgs, "console=ttyS0"),
+		},
+	}
+	dev, err := d.part(p.boot)
 	if err != nil {
 		return err
 	}
+	placed, err := abboot.Place()
+	if err != nil {
+		return err
+	}
+	if err := placed.Write(dev); err != nil {
+		return err
+	}
+	layout := placed.Layout
 	state := bootctl.State{Primary: slot.A, A: bootctl.Flags{OK: true}, BKind: bootctl.KindSlot}
 	if err := bootctl.Format(d.dev, layout, state); err != nil {
 		return err
@@ -117,57 +134,6 @@ func (d *disk) makeBoot(boot *BootImage) error {
 	// COMMIT POINT of the disk: with its args block slot a is one to boot.
 	return store.SetArgs(bootctl.SystemA, d.args)
 }
-
-// makeFilesystem makes abboot's file system twice: where its files lie is
-// known only then, and grub.cfg tells the kernel where the state file is.
-func (d *disk) makeFilesystem(commands string) (bootctl.Layout, error) {
-	p := d.plan
-	layout := bootctl.Layout{ID: p.id, BootPart: p.boot.Number, APart: p.a.Number, BPart: p.b.Number, DataPart: p.data.Number}
-	files := []mkfs.File{{Path: bootctl.IDPath(p.id), Data: []byte(p.id + "\n")}}
-	for _, f := range bootctl.PreallocatedFiles() {
-		files = append(files, mkfs.File{Path: f.Path, Size: f.Size})
-	}
-	// grub.cfg is placed behind them, so its length does not move them.
-	files = append(files, mkfs.File{Path: bootctl.GrubConfigPath, Size: 1})
-	dev, err := d.part(p.boot)
-	if err != nil {
-		return layout, err
-	}
-	extents, err := mkfs.Ext4(discard{}, dev.Size(), p.fsUUID, "abboot", files)
-	if err != nil {
-		return layout, err
-	}
-	for _, f := range bootctl.PreallocatedFiles() {
-		e := extents[f.Path]
-		if err := layout.Place(f.Path, bootctl.Extent{Off: p.boot.Start + e.Off, Len: e.Len}); err != nil {
-			return layout, err
-		}
-	}
-	config, err := bootctl.RenderGrubConfig(bootctl.GrubParams{
-		ID: p.id, Scheme: p.scheme, BootPart: p.boot.Number, APart: p.a.Number, BPart: p.b.Number,
-		PartUUIDA: p.a.PartUUID, PartUUIDB: p.b.PartUUID, StateLBA: layout.State.Off / sector,
-		Commands: commands, Serial: strings.Contains(d.o.KernelArgs, "console=ttyS0"),
-	})
-	if err != nil {
-		return layout, err
-	}
-	files[len(files)-1] = mkfs.File{Path: bootctl.GrubConfigPath, Data: config}
-	again, err := mkfs.Ext4(dev, dev.Size(), p.fsUUID, "abboot", files)
-	if err != nil {
-		return layout, err
-	}
-	for _, f := range bootctl.PreallocatedFiles() {
-		if again[f.Path] != extents[f.Path] {
-			return layout, fmt.Errorf("internal error: %s has moved", f.Path)
-		}
-	}
-	return layout, nil
-}
-
-// discard takes the first pass.
-type discard struct{}
-
-func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 
 // writeRecords gives the device its identity, its trust, and the record of
 // slot a.

@@ -41,27 +41,40 @@ func (l *BIOSLoader) validate() error {
 	return nil
 }
 
-// install writes the loader to the disk: core.img at byte coreOff, then the
-// boot code that leads to it. The rest of the first sector is kept.
-func (l *BIOSLoader) install(dev blockdev.Device, coreOff int64) error {
+// CoreImage returns core.img for byte coreOff of the disk, in whole sectors.
+func (l *BIOSLoader) CoreImage(coreOff int64) []byte {
 	sectors := (len(l.Core) + sector - 1) / sector
 	core := make([]byte, sectors*sector)
 	copy(core, l.Core)
 	// core.img's first sector loads the others by this list.
 	le.PutUint64(core[coreListStart:], uint64(coreOff/sector+1))
 	le.PutUint16(core[coreListLength:], uint16(sectors-1))
-	if _, err := dev.WriteAt(core, coreOff); err != nil {
+	return core
+}
+
+// BootCode returns the first 440 bytes of the disk, which lead to the core.img
+// at byte coreOff. The disk signature and the table follow them.
+func (l *BIOSLoader) BootCode(coreOff int64) []byte {
+	code := make([]byte, bootCodeEnd)
+	copy(code, l.Boot)
+	le.PutUint64(code[bootKernelLBA:], uint64(coreOff/sector))
+	// Some BIOSes name the wrong drive; without the check GRUB believes that
+	// it was loaded from a hard disk, as grub-bios-setup does it too.
+	copy(code[bootDriveCheck:], []byte{0x90, 0x90})
+	return code
+}
+
+// install writes the loader to the disk: core.img at byte coreOff, then the
+// boot code that leads to it. The rest of the first sector is kept.
+func (l *BIOSLoader) install(dev blockdev.Device, coreOff int64) error {
+	if _, err := dev.WriteAt(l.CoreImage(coreOff), coreOff); err != nil {
 		return fmt.Errorf("writing core.img: %w", err)
 	}
 	lba0 := make([]byte, sector)
 	if _, err := dev.ReadAt(lba0, 0); err != nil {
 		return err
 	}
-	copy(lba0[:bootCodeEnd], l.Boot)
-	le.PutUint64(lba0[bootKernelLBA:], uint64(coreOff/sector))
-	// Some BIOSes name the wrong drive; without the check GRUB believes that
-	// it was loaded from a hard disk, as grub-bios-setup does it too.
-	copy(lba0[bootDriveCheck:], []byte{0x90, 0x90})
+	copy(lba0, l.BootCode(coreOff))
 	if _, err := dev.WriteAt(lba0, 0); err != nil {
 		return fmt.Errorf("writing the boot code: %w", err)
 	}
