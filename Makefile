@@ -80,7 +80,7 @@ test-migrate-long: ## migrations of each layout, their failures and power cuts, 
 
 demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
 	@tools/need --install test qemu
-	go run ./test/demo
+	@go run ./test/demo
 
 deps: ## install the Debian packages that the tests need (root)
 	tools/need --install test root qemu gateway

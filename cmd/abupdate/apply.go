@@ -58,7 +58,7 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 	if err != nil {
 		return err
 	}
-	u, done, err := a.openUpdater(update.ReadWrite)
+	u, done, err := a.openUpdater(ctx, update.ReadWrite)
 	if err != nil {
 		return err
 	}
@@ -95,14 +95,18 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 		})
 		return nil
 	}
-	return a.applied(ctx, u, cfg, applied, r, f)
+	if err := a.applied(ctx, u, cfg, applied, r, f); err != nil || !f.reboot {
+		return err
+	}
+	done() // the shutdown runs `abupdate arm`, which needs the lock
+	return a.reboot(false)
 }
 
 // memoryLimit makes the garbage collector work harder before a small device
 // would have to swap, in bytes.
 const memoryLimit = 48 << 20
 
-// applied reports what was done, and reboots if that was asked for.
+// applied arms the slot if that was asked for, and reports what was done.
 func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config, applied update.Applied, r result, f applyFlags) error {
 	if f.reboot {
 		if err := u.Arm(ctx); err != nil {
@@ -129,9 +133,6 @@ func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config
 	})
 	if f.downloadFirst {
 		discardDownload(cfg)
-	}
-	if f.reboot {
-		return a.reboot(false)
 	}
 	if r.Code != codeDone {
 		return exitStatus(r.Code)

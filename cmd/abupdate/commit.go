@@ -11,8 +11,8 @@ func newCommitCommand(a *app) *cobra.Command {
 		Use:   "commit",
 		Short: "Make the trial slot good: it stays",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			u, done, err := a.openUpdater(update.ReadWrite)
+		RunE: func(c *cobra.Command, _ []string) error {
+			u, done, err := a.openUpdater(c.Context(), update.ReadWrite)
 			if err != nil {
 				return err
 			}

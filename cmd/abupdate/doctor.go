@@ -35,8 +35,8 @@ changes nothing. Exit code 40 when there is a problem, 0 with warnings only.
 With --json it prints one object a finding: name, status (ok, warning, problem),
 detail, hint.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			u, done, err := a.openUpdater(update.ReadOnly)
+		RunE: func(c *cobra.Command, _ []string) error {
+			u, done, err := a.openUpdater(c.Context(), update.ReadOnly)
 			if err != nil {
 				return err
 			}

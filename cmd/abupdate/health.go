@@ -51,7 +51,7 @@ func (a *app) health(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u, done, err := a.openUpdater(update.ReadOnly)
+	u, done, err := a.openUpdater(ctx, update.ReadOnly)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (a *app) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u, done, err := a.openUpdater(update.ReadWrite)
+	u, done, err := a.openUpdaterWithin(ctx, update.ReadWrite, decisionPatience)
 	if err != nil {
 		return err
 	}
@@ -165,14 +165,14 @@ func (a *app) decide(ctx context.Context) error {
 	}
 	if verdict.OK() {
 		dog.Stop()
-		return a.adopt()
+		return a.adopt(ctx)
 	}
-	return a.reject(verdict)
+	return a.reject(ctx, verdict)
 }
 
 // adopt commits the trial, unless somebody has decided it meanwhile.
-func (a *app) adopt() error {
-	u, done, err := a.openUpdaterPatiently()
+func (a *app) adopt(ctx context.Context) error {
+	u, done, err := a.openUpdaterWithin(ctx, update.ReadWrite, decisionPatience)
 	if err != nil {
 		return err
 	}
@@ -185,8 +185,8 @@ func (a *app) adopt() error {
 
 // reject ends the trial: back to the other system at once. The watchdog stays
 // armed, so that even a reboot that hangs ends.
-func (a *app) reject(v health.Verdict) error {
-	u, done, err := a.openUpdaterPatiently()
+func (a *app) reject(ctx context.Context, v health.Verdict) error {
+	u, done, err := a.openUpdaterWithin(ctx, update.ReadWrite, decisionPatience)
 	if err != nil {
 		return err
 	}
@@ -204,6 +204,7 @@ func (a *app) reject(v health.Verdict) error {
 		return errors.Join(unhealthy, err)
 	}
 	a.ui.Warn("%v: going back to %s", unhealthy, wayBack(u.Facts()))
+	done() // the shutdown runs `abupdate arm`, which needs the lock
 	return a.reboot(true)
 }
 
@@ -215,14 +216,6 @@ func wayBack(f *update.Facts) string {
 	return "slot " + f.Target().String()
 }
 
-// openUpdaterPatiently waits for another command to finish: a decision must
-// not be lost to a status that holds the lock for a moment.
-func (a *app) openUpdaterPatiently() (*update.Updater, func(), error) {
-	for wait := 100 * time.Millisecond; ; wait *= 2 {
-		u, done, err := a.openUpdater(update.ReadWrite)
-		if !errors.Is(err, update.ErrLocked) || wait > 30*time.Second {
-			return u, done, err
-		}
-		time.Sleep(wait)
-	}
-}
+// decisionPatience is longer than lockPatience: a trial's decision must not be
+// lost to another command.
+const decisionPatience = time.Minute

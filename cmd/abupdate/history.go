@@ -15,8 +15,8 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Long: `history prints what was done to this device, oldest first, as one JSON object a
 line with --json. It is kept outside of the slots: both systems see all of it.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			u, done, err := a.openUpdater(update.ReadOnly)
+		RunE: func(c *cobra.Command, _ []string) error {
+			u, done, err := a.openUpdater(c.Context(), update.ReadOnly)
 			if err != nil {
 				return err
 			}

@@ -249,7 +249,7 @@ func (a *app) preservePlan(ctx context.Context, s *preserved) (*preserve.Plan, e
 		if err := a.live("preserve diff"); err != nil {
 			return nil, err
 		}
-		u, done, err := a.openUpdater(update.ReadOnly)
+		u, done, err := a.openUpdater(ctx, update.ReadOnly)
 		if err != nil {
 			return nil, err
 		}

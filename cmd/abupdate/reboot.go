@@ -44,7 +44,7 @@ func newArmCommand(a *app) *cobra.Command {
 }
 
 func (a *app) arm(ctx context.Context) error {
-	u, done, err := a.openUpdater(update.ReadWrite)
+	u, done, err := a.openUpdater(ctx, update.ReadWrite)
 	if err != nil {
 		return err
 	}

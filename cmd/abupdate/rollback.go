@@ -19,12 +19,23 @@ What the other system has for configuration is what it had when it last ran;
 --carry-config gives it the present one (look first: abupdate preserve diff).`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			u, done, err := a.openUpdater(update.ReadWrite)
+			u, done, err := a.openUpdater(c.Context(), update.ReadWrite)
 			if err != nil {
 				return err
 			}
 			defer done()
-			return a.rollback(c, u, reboot, carry)
+			step, err := a.rollback(c, u, carry)
+			if err != nil {
+				return err
+			}
+			done() // the shutdown runs `abupdate arm`, which needs the lock
+			switch {
+			case step == update.StepFailTrial:
+				return a.reboot(true)
+			case (step == update.StepArmOther || step == update.StepBackToOld) && reboot:
+				return a.reboot(false)
+			}
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&carry, "carry-config", false, "carry the present configuration into the other system first")
@@ -32,19 +43,19 @@ What the other system has for configuration is what it had when it last ran;
 	return c
 }
 
-func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot, carry bool) error {
+func (a *app) rollback(c *cobra.Command, u *update.Updater, carry bool) (update.Step, error) {
 	if a.disk == "" {
 		cfg, err := a.config()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := a.takeBaseline(c.Context(), u, cfg); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	step, err := u.Rollback(c.Context(), carry)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	f := u.Facts()
 	preserved := update.PreserveNone
@@ -59,11 +70,5 @@ func (a *app) rollback(c *cobra.Command, u *update.Updater, reboot, carry bool) 
 		update.StepFailTrial: "Slot " + f.Running.String() + " is marked bad. The next boot is slot " + f.Target().String() + ".\n",
 	}
 	a.ui.Result(result{Type: "result", Phase: f.Phase().String(), Preserve: preserved}, func() { a.ui.Printf("%s", said[step]) })
-	switch {
-	case step == update.StepFailTrial:
-		return a.reboot(true)
-	case (step == update.StepArmOther || step == update.StepBackToOld) && reboot:
-		return a.reboot(false)
-	}
-	return nil
+	return step, nil
 }

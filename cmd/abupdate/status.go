@@ -17,8 +17,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show the slots, what boots next, and how the last update went",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			u, done, err := a.openUpdater(update.ReadOnly)
+		RunE: func(c *cobra.Command, _ []string) error {
+			u, done, err := a.openUpdater(c.Context(), update.ReadOnly)
 			if err != nil {
 				return err
 			}

@@ -57,8 +57,7 @@ func (d *device) up() {
 	d.must(d.machine.Control.Ready(ctx))
 }
 
-// settled waits until the health check of a boot that is no trial has ended: a
-// moment in which it holds the lock, and other commands would end with 21.
+// settled waits until the health check of a boot that is no trial has ended.
 func (d *device) settled() {
 	d.t.Helper()
 	d.up()
