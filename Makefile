@@ -44,9 +44,10 @@ crash-long: ## the same with more seeds, contents and second cuts: SIZE=20 is 20
 	@tools/need test
 	@CRASH_SIZE=$(SIZE) nice go run ./test/verdict crash -count=1 -timeout 48h -run 'Crash|Cut|Fault' $(TESTFLAGS) $(call with,^func Test.*(Crash|Cut|Fault))
 
-crash-mutants: ## takes each barrier out in turn: would the crash tests notice?
+MUTANTS ?= 0
+crash-mutants: ## takes each barrier out in turn: would the crash tests notice? MUTANTS=8 tries 8 of them
 	@tools/need test
-	@nice go run ./test/mutants
+	@nice go run ./test/mutants -sample $(MUTANTS)
 
 attack: ## hostile bundles, servers and surroundings: each named attack and its verdict
 	@tools/need test

@@ -8,7 +8,7 @@
 // not zero. The source tree is not touched: a mutant lives in an overlay of
 // the go command.
 //
-//	mutants [-list] [-only TEXT]
+//	mutants [-list] [-only TEXT] [-sample N [-seed S]]
 package main
 
 import (
@@ -17,15 +17,18 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // targets are the files with barriers, and the packages whose tests must
-// notice when one is missing.
+// notice when one is missing: a row for each domain that writes to disks. What
+// counts as a barrier or a write there is named in mutate.go.
 var targets = []struct {
 	files string
 	tests []string
@@ -44,8 +47,10 @@ var harmlessText string
 func main() {
 	list := flag.Bool("list", false, "list the mutants and run nothing")
 	only := flag.String("only", "", "take only mutants whose name contains this")
+	sample := flag.Int("sample", 0, "take only this many of them, at random; 0 takes all")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the sample")
 	flag.Parse()
-	survived, err := run(*list, *only)
+	survived, err := run(*list, *only, *sample, *seed)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "mutants: %v\n", err)
 		os.Exit(2)
@@ -55,10 +60,23 @@ func main() {
 	}
 }
 
-func run(list bool, only string) (survived int, err error) {
-	harmless, err := parseHarmless(harmlessText)
+func run(list bool, only string, sample int, seed uint64) (survived int, err error) {
+	jobs, err := collect()
 	if err != nil {
 		return 0, err
+	}
+	jobs = slices.DeleteFunc(jobs, func(j job) bool { return !strings.Contains(j.name, only) })
+	if sample > 0 && sample < len(jobs) {
+		fmt.Printf("mutants: %d of %d, at random: -seed %d\n", sample, len(jobs), seed)
+		rng := rand.New(rand.NewPCG(seed, 0))
+		rng.Shuffle(len(jobs), func(i, k int) { jobs[i], jobs[k] = jobs[k], jobs[i] })
+		jobs = jobs[:sample]
+	}
+	if list {
+		for _, j := range jobs {
+			fmt.Printf("%s\n\t%s\n", j.name, j.what)
+		}
+		return 0, nil
 	}
 	tmp, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -66,10 +84,44 @@ func run(list bool, only string) (survived int, err error) {
 	}
 	defer os.RemoveAll(tmp)
 	count := make(map[string]int)
+	for _, j := range jobs {
+		verdict, by, err := try(tmp, j.mutant, j.tests)
+		if err != nil {
+			return 0, err
+		}
+		if verdict == "survived" && j.excuse != "" {
+			verdict, by = "harmless", j.excuse
+		} else if j.excuse != "" {
+			by += "; it need not be listed as harmless"
+		}
+		count[verdict]++
+		fmt.Printf("%-10s %s: %s (%s)\n", verdict, j.name, j.what, by)
+	}
+	fmt.Printf("mutants: %d killed, %d harmless, %d survived; %d more do not compile\n",
+		count["killed"], count["harmless"], count["survived"], count["no program"])
+	return count["survived"], nil
+}
+
+// job is a mutant, the packages whose tests must notice it, and why it does no
+// harm if they do not.
+type job struct {
+	mutant
+	tests  []string
+	excuse string
+}
+
+// collect makes all mutants. A reason in harmless.txt for a mutant that is not
+// there any more is an error: it would excuse another one some day.
+func collect() ([]job, error) {
+	harmless, err := parseHarmless(harmlessText)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []job
 	for _, target := range targets {
 		files, err := filepath.Glob(target.files)
 		if err != nil || len(files) == 0 {
-			return 0, fmt.Errorf("no file is named %s; run this in the root of the sources: %w", target.files, err)
+			return nil, fmt.Errorf("no file is named %s; run this in the root of the sources: %w", target.files, err)
 		}
 		for _, file := range files {
 			if strings.HasSuffix(file, "_test.go") {
@@ -77,40 +129,18 @@ func run(list bool, only string) (survived int, err error) {
 			}
 			mutants, err := mutate(file)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			for _, m := range mutants {
-				reason, excused := harmless[m.name]
+				jobs = append(jobs, job{m, target.tests, harmless[m.name]})
 				delete(harmless, m.name)
-				if !strings.Contains(m.name, only) {
-					continue
-				}
-				if list {
-					fmt.Printf("%s\n\t%s\n", m.name, m.what)
-					continue
-				}
-				verdict, by, err := try(tmp, m, target.tests)
-				if err != nil {
-					return 0, err
-				}
-				if verdict == "survived" && excused {
-					verdict, by = "harmless", reason
-				} else if excused {
-					by += "; it need not be listed as harmless"
-				}
-				count[verdict]++
-				fmt.Printf("%-10s %s: %s (%s)\n", verdict, m.name, m.what, by)
 			}
 		}
 	}
 	for name := range harmless {
-		return 0, fmt.Errorf("harmless.txt lists %q, and there is no such mutant", name)
+		return nil, fmt.Errorf("harmless.txt lists %q, and there is no such mutant", name)
 	}
-	if !list {
-		fmt.Printf("mutants: %d killed, %d harmless, %d survived; %d more do not compile\n",
-			count["killed"], count["harmless"], count["survived"], count["no program"])
-	}
-	return count["survived"], nil
+	return jobs, nil
 }
 
 // try runs the tests on a mutant: package by package, as most die in their own.
