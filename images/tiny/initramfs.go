@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"os"
+	"slices"
 
 	"github.com/u-root/u-root/pkg/cpio"
 
@@ -13,7 +14,7 @@ import (
 // makeInitramfs packs the modules that reach the disk, busybox and a script
 // that mounts root=PARTUUID=…. It stays uncompressed: the kernel starts
 // sooner, and a delta finds its blocks again.
-func makeInitramfs(k *kernel.Kernel, busybox []byte) ([]byte, error) {
+func makeInitramfs(k *kernel.Kernel, busybox []byte, f Filesystem) ([]byte, error) {
 	var order bytes.Buffer
 	records := []cpio.Record{
 		cpio.Directory("bin", 0o755),
@@ -27,7 +28,7 @@ func makeInitramfs(k *kernel.Kernel, busybox []byte) ([]byte, error) {
 		cpio.StaticFile("bin/busybox", string(busybox), 0o755),
 		cpio.StaticFile("init", string(initramfsScript), 0o755),
 	}
-	for _, name := range modules(k, storageModules) {
+	for _, name := range modules(k, slices.Concat(storageModules, f.modules())) {
 		data, err := os.ReadFile(k.Module(name))
 		if err != nil {
 			return nil, err
@@ -35,7 +36,9 @@ func makeInitramfs(k *kernel.Kernel, busybox []byte) ([]byte, error) {
 		records = append(records, cpio.StaticFile("modules/"+name+".ko", string(data), 0o644))
 		order.WriteString(name + "\n")
 	}
-	records = append(records, cpio.StaticFile("modules/order", order.String(), 0o644))
+	records = append(records,
+		cpio.StaticFile("modules/order", order.String(), 0o644),
+		cpio.StaticFile("modules/filesystem", f.String()+"\n", 0o644))
 
 	var out bytes.Buffer
 	w := cpio.Newc.Writer(&out)

@@ -1,5 +1,5 @@
 // Package tiny builds the smallest appliance that abupdate can update: a
-// Debian kernel, busybox and the agent in one ext4 image.
+// Debian kernel, busybox and the agent in one image, ext4 or XFS.
 //
 // It stands in for a gateway in the QEMU suites and in the demo. It looks like
 // CentOS where abupdate looks (os-release, ifcfg files); it is not one.
@@ -10,17 +10,12 @@
 package tiny
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 
 	"github.com/abupdate/abupdate/images/kernel"
 )
-
-// DefaultSize is the size of an image with the agent in it.
-const DefaultSize = 64 << 20
 
 // KernelArgs are the arguments that the appliance's kernel needs besides
 // those of grub.cfg. On a busy host the emulated timer is late, and the kernel
@@ -33,7 +28,9 @@ type Options struct {
 	Version string
 	// Variant is how the appliance behaves once its kernel runs.
 	Variant Variant
-	// Size of the image in bytes; 0 means DefaultSize.
+	// Filesystem of the image; the zero value means Ext4.
+	Filesystem Filesystem
+	// Size of the image in bytes; 0 means Filesystem.Size.
 	Size int64
 	// Kernel is a kernel fetched with Modules.
 	Kernel *kernel.Kernel
@@ -45,8 +42,11 @@ type Options struct {
 
 // Build writes the image to a new file at out.
 func Build(ctx context.Context, o Options, out string) error {
+	if o.Filesystem == 0 {
+		o.Filesystem = Ext4
+	}
 	if o.Size == 0 {
-		o.Size = DefaultSize
+		o.Size = o.Filesystem.Size()
 	}
 	if o.Version == "" || !o.Variant.Valid() || o.Kernel == nil || o.Size%4096 != 0 {
 		return fmt.Errorf("internal error: building appliance with options %+v", o)
@@ -59,34 +59,8 @@ func Build(ctx context.Context, o Options, out string) error {
 	if err := writeTree(tree, o); err != nil {
 		return fmt.Errorf("staging the appliance: %w", err)
 	}
-	if err := makeExt4(ctx, tree, o.Size, out); err != nil {
+	if err := o.Filesystem.make(ctx, tree, o.Size, out); err != nil {
 		return fmt.Errorf("building the appliance image %s: %w", out, err)
-	}
-	return nil
-}
-
-const (
-	// filesystemUUID is the same in every image on purpose, see the package doc.
-	filesystemUUID = "7a1e0000-0000-4000-8000-000000000001"
-	// features are those that the GRUB and kernel of EL7 read.
-	features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
-)
-
-// makeExt4 makes the image with 4 KiB blocks: mke2fs chooses 1 KiB for an
-// image of this size, and GRUB then needs seconds more to read the kernel.
-func makeExt4(ctx context.Context, tree string, size int64, out string) error {
-	f, err := os.OpenFile(out, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
-		"-U", filesystemUUID, "-E", "hash_seed="+filesystemUUID+",root_owner=0:0", "-L", "tiny", "-d", tree, out)
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("mke2fs: %w: %s", err, bytes.TrimSpace(msg))
 	}
 	return nil
 }

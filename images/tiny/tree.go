@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,18 +42,20 @@ var inittab []byte
 //go:embed files/ifcfg-eth0
 var ifcfg []byte
 
-// storageModules are loaded by the initramfs, in this order, if the kernel
-// has them as modules; systemModules by the system itself.
+// storageModules are loaded by the initramfs, in this order and before those of
+// the filesystem, if the kernel has them as modules; systemModules by the system
+// itself.
 var (
 	storageModules = []string{
 		"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
-		"crc16", "crc32c_generic", "mbcache", "jbd2", "ext4",
 	}
 	systemModules = []string{"failover", "net_failover", "virtio_net", "watchdog", "softdog", "i6300esb"}
 )
 
 // Modules lists the kernel modules that the appliance uses.
-func Modules() []string { return append(append([]string{}, storageModules...), systemModules...) }
+func Modules() []string {
+	return slices.Concat(storageModules, Ext4.modules(), XFS.modules(), systemModules)
+}
 
 // modules returns those of names that k has, in order.
 func modules(k *kernel.Kernel, names []string) (present []string) {
@@ -117,7 +120,7 @@ func regularFiles(o Options, busybox []byte) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	initramfs, err := makeInitramfs(o.Kernel, busybox)
+	initramfs, err := makeInitramfs(o.Kernel, busybox, o.Filesystem)
 	if err != nil {
 		return nil, fmt.Errorf("making the initramfs: %w", err)
 	}

@@ -44,7 +44,7 @@ for second in 1 2 3 4 5; do
 		part=${p%/partition}
 		disk=$($bb realpath "$part/..")
 		[ "$(partuuid "/dev/${disk##*/}" "$($bb cat "$p")")" = "$want" ] || continue
-		$bb mount -t ext4 -o rw "/dev/${part##*/}" /root
+		$bb mount -t "$($bb cat /modules/filesystem)" -o rw "/dev/${part##*/}" /root
 		for fs in proc sys dev; do $bb mount -o move /$fs /root/$fs; done
 		exec $bb switch_root /root /sbin/init
 	done

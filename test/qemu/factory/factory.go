@@ -25,8 +25,10 @@ const (
 	Product    = "tiny"
 	Compatible = "tiny-gateway"
 
-	slotSize = "72MiB"
-	diskSize = "512MiB"
+	// A slot has this many bytes more than the image, and a disk these besides
+	// its slots.
+	slotSpare = 8 << 20
+	diskRest  = 368 << 20
 )
 
 // Factory makes the parts of the appliance, each once.
@@ -34,6 +36,8 @@ type Factory struct {
 	// Agent is the path of the abupdate program: for the host and for the
 	// images.
 	Agent string
+	// Filesystem of the images; set before anything is made. New sets ext4.
+	Filesystem tiny.Filesystem
 
 	dir    string
 	kernel *kernel.Kernel
@@ -50,7 +54,7 @@ type result struct {
 // New builds the agent from the module at repo and fetches a kernel. Fetched
 // things are kept in repo/build; what is made goes to dir.
 func New(ctx context.Context, repo, dir string, flavor kernel.Flavor) (*Factory, error) {
-	f := &Factory{Agent: filepath.Join(dir, "abupdate"), dir: dir, made: make(map[string]result)}
+	f := &Factory{Agent: filepath.Join(dir, "abupdate"), Filesystem: tiny.Ext4, dir: dir, made: make(map[string]result)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func (f *Factory) Image(ctx context.Context, version string, v tiny.Variant) (st
 
 func (f *Factory) image(ctx context.Context, version string, v tiny.Variant) (string, error) {
 	return f.once(fmt.Sprintf("rootfs-%s-%v.img", version, v), func(path string) error {
-		return tiny.Build(ctx, tiny.Options{Version: version, Variant: v, Kernel: f.kernel, Agent: f.Agent}, path)
+		return tiny.Build(ctx, tiny.Options{Version: version, Variant: v, Filesystem: f.Filesystem, Kernel: f.kernel, Agent: f.Agent}, path)
 	})
 }
 
@@ -164,9 +168,10 @@ func (f *Factory) disk(ctx context.Context, fw vm.Firmware, version string, v ti
 	if err != nil {
 		return "", err
 	}
+	slotSize := f.Filesystem.Size() + slotSpare
 	return f.once(fmt.Sprintf("gateway-%v-%s-%v.img", fw, version, v), func(path string) error {
 		_, err := f.Run(ctx, "image", "create", "--bundle", bundle, "--keyring", keyring, "--compatible", Compatible,
-			"--firmware", fw.String(), "--size", diskSize, "--slot-size", slotSize, "--out", path)
+			"--firmware", fw.String(), "--size", fmt.Sprint(2*slotSize+diskRest), "--slot-size", fmt.Sprint(slotSize), "--out", path)
 		return err
 	})
 }
