@@ -174,6 +174,17 @@ func TestAttack_OtherBundlesImage(t *testing.T) {
 	})
 }
 
+// A whole image, in order and with right hashes, that nobody signed
+// (CVE-2025-67903 in a peer).
+func TestAttack_ImageNotInTheManifest(t *testing.T) {
+	attack(t, ErrFormat, func(_ *fixture, list []entry) []entry {
+		for _, suffix := range []string{framesSuffix, blocksSuffix, zstSuffix} {
+			list = append(list, entry{"scripts" + suffix, find(t, list, "boot"+suffix).data})
+		}
+		return list
+	})
+}
+
 func TestAttack_DuplicateJSONKey(t *testing.T) {
 	attack(t, ErrFormat, func(f *fixture, list []entry) []entry {
 		return resign(t, f, list, `{"compatible"`, `{"compatible":["other"],"compatible"`)

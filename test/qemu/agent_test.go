@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/images/tiny"
+	"github.com/abupdate/abupdate/test/qemu/factory"
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
@@ -26,22 +27,28 @@ func freshDevice(t *testing.T, fw vm.Firmware, version string, v tiny.Variant) *
 	if err != nil {
 		t.Fatal(err)
 	}
+	return freshDeviceOf(t, f, fw, version, v)
+}
+
+// freshDeviceOf is the same from a factory of the test's own.
+func freshDeviceOf(t *testing.T, f *factory.Factory, fw vm.Firmware, version string, v tiny.Variant) *device {
+	t.Helper()
 	disk, err := f.Disk(t.Context(), fw, version, v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newDevice(t, fw, disk)
+	d := newDevice(t, fw, disk)
+	d.factory = f
+	return d
 }
 
 // release makes a bundle and returns the address that a guest finds it at.
 func (d *device) release(version string, v tiny.Variant) string {
 	d.t.Helper()
-	f, err := vendor()
-	d.must(err)
-	path, err := f.Bundle(d.t.Context(), version, v)
+	path, err := d.factory.Bundle(d.t.Context(), version, v)
 	d.must(err)
 	if d.server == nil {
-		d.server = httptest.NewServer(http.FileServer(http.Dir(factoryDir)))
+		d.server = httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(path))))
 		d.t.Cleanup(d.server.Close)
 	}
 	_, port, err := net.SplitHostPort(d.server.Listener.Addr().String())

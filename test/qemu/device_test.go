@@ -19,6 +19,7 @@ import (
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
 	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/test/qemu/factory"
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
@@ -27,6 +28,7 @@ import (
 type device struct {
 	t       *testing.T
 	ctx     context.Context
+	factory *factory.Factory // of its releases
 	fw      vm.Firmware
 	disk    string
 	layout  bootctl.Layout
@@ -43,8 +45,12 @@ type device struct {
 // newDevice copies a disk. The machine is off.
 func newDevice(t *testing.T, fw vm.Firmware, base string) *device {
 	t.Helper()
+	f, err := vendor()
+	if err != nil {
+		t.Fatal(err)
+	}
 	d := &device{
-		t: t, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64), sizes: make(map[int]int64), uuids: make(map[int]string),
+		t: t, factory: f, fw: fw, disk: filepath.Join(t.TempDir(), "device.img"), parts: make(map[int]int64), sizes: make(map[int]int64), uuids: make(map[int]string),
 		files: map[bootctl.System]bootmodel.Files{bootctl.SystemA: bootmodel.Loadable, bootctl.SystemB: bootmodel.Loadable},
 	}
 	d.must(vm.CopyDisk(d.disk, base))

@@ -42,6 +42,15 @@ var vendor = sync.OnceValues(func() (*factory.Factory, error) {
 	return factory.New(context.Background(), repo, factoryDir, kernel.Cloud)
 })
 
+// vendorXFS is the vendor of the same appliance on XFS.
+var vendorXFS = sync.OnceValues(func() (*factory.Factory, error) {
+	f, err := factory.New(context.Background(), repo, filepath.Join(factoryDir, "xfs"), kernel.Cloud)
+	if err == nil {
+		f.Filesystem = tiny.XFS
+	}
+	return f, err
+})
+
 // factoryDir is made, and removed, by TestMain.
 var factoryDir string
 

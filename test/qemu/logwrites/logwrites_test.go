@@ -3,6 +3,7 @@ package logwrites
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -44,6 +45,7 @@ func sample() []byte {
 type memory []byte
 
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
+func (m memory) ReadAt(p []byte, off int64) (int, error)  { return copy(p, m[off:]), nil }
 
 func open(t *testing.T, b []byte) *Log {
 	t.Helper()
@@ -92,6 +94,50 @@ func TestTornWriteStopsAtASector(t *testing.T) {
 	}
 	if l.ApplyTorn(0, disk, 100) == nil || l.ApplyTorn(0, disk, 4096) == nil {
 		t.Error("a torn sector or more than the write was accepted")
+	}
+}
+
+// Every way to settle keeps what was flushed, keeps something, is made of whole
+// sectors of writes since then, and can be taken back.
+func TestSettleKeepsWhatWasFlushed(t *testing.T) {
+	log := super(5)
+	log = write(log, 0, 1, 0, bytes.Repeat([]byte{'a'}, 512))
+	log = write(log, 0, 0, Flush, nil)
+	log = write(log, 1, 3, 0, bytes.Repeat([]byte{'b'}, 3*512))
+	log = write(log, 2, 2, 0, bytes.Repeat([]byte{'c'}, 2*512))
+	log = write(log, 5, 1, 0, bytes.Repeat([]byte{'d'}, 512))
+	l := open(t, log)
+	if f := l.Flushed(5); f != 2 {
+		t.Fatalf("%d entries are durable, want 2", f)
+	}
+	if cuts := l.Settle(1, 9, rand.New(rand.NewPCG(1, 1))); cuts != nil {
+		t.Errorf("one sector is there or not, and yet: %v", cuts)
+	}
+	durable := make(memory, 8*512)
+	if err := l.Replay(Cut{Durable: 2}, durable); err != nil {
+		t.Fatal(err)
+	}
+	disks := make(map[string]bool)
+	for _, c := range l.Settle(5, 300, rand.New(rand.NewPCG(1, 2))) {
+		disk, replayed := slices.Clone(durable), make(memory, len(durable))
+		undo, err := l.Try(c, disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Replay(c, replayed); err != nil || !bytes.Equal(disk, replayed) {
+			t.Fatalf("%v: tried and replayed differ (%v)", c, err)
+		}
+		if disk[0] != 'a' || bytes.Equal(disk, durable) {
+			t.Fatalf("%v keeps nothing, or not what was flushed", c)
+		}
+		disks[string(disk)] = true
+		if err := undo(); err != nil || !bytes.Equal(disk, durable) {
+			t.Fatalf("%v cannot be taken back (%v)", c, err)
+		}
+	}
+	// By sectors 1 to 5: what of b and c is there, in which order; d or not.
+	if len(disks) < 15 {
+		t.Errorf("only %d different disks", len(disks))
 	}
 }
 
