@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // elTrees are the systems of testdata/el7-el9.txtar.
@@ -148,25 +150,35 @@ func TestCutInRecovery(t *testing.T) {
 	}
 }
 
-// TestFault fails each step once. The restore says so, and both the same plan
-// and a new one finish the job.
+// TestFault fails each step, once or from then on: an error, a full disk, one
+// that went read-only. The restore says so, and both the same plan and a new
+// one finish the job when the disk works again.
 func TestFault(t *testing.T) {
 	old, new := elTrees(t)
 	want := restored(t, old, new)
-	for fail := range want.steps {
-		c := newCrashFS(t, new)
-		c.failAt = fail
-		p := mustPlan(t, old, c)
-		if err := p.apply(context.Background(), c); !errors.Is(err, ErrPreserve) {
-			t.Fatalf("fault at step %d: %v", fail, err)
-		}
-		if fail%2 == 0 {
-			p = mustPlan(t, old, c)
-		}
-		if err := p.apply(context.Background(), c); err != nil {
-			t.Fatalf("after a fault at step %d: %v", fail, err)
-		}
-		samePicture(t, fmt.Sprintf("fault at step %d", fail), c, want)
+	for _, fault := range []struct {
+		errno  unix.Errno
+		sticky bool
+	}{{unix.EIO, false}, {unix.EIO, true}, {unix.ENOSPC, true}, {unix.EROFS, true}} {
+		t.Run(fmt.Sprintf("%v, from then on: %v", fault.errno, fault.sticky), func(t *testing.T) {
+			t.Parallel()
+			for at := range want.steps {
+				c := newCrashFS(t, new)
+				c.failAt, c.errno, c.sticky = at, fault.errno, fault.sticky
+				p := mustPlan(t, old, c)
+				if err := p.apply(context.Background(), c); !errors.Is(err, ErrPreserve) || !errors.Is(err, fault.errno) {
+					t.Fatalf("at step %d: %v", at, err)
+				}
+				c.failAt = -1
+				if at%2 == 0 {
+					p = mustPlan(t, old, c)
+				}
+				if err := p.apply(context.Background(), c); err != nil {
+					t.Fatalf("after a fault at step %d: %v", at, err)
+				}
+				samePicture(t, fmt.Sprintf("fault at step %d", at), c, want)
+			}
+		})
 	}
 }
 

@@ -24,7 +24,9 @@ type crashFS struct {
 
 	steps  int
 	cutAt  int // the step before which power fails; -1 never
-	failAt int // the step that fails with EIO; -1 never
+	failAt int // the step that fails; -1 never
+	errno  unix.Errno
+	sticky bool // and all steps after it
 	down   bool
 }
 
@@ -102,8 +104,8 @@ func (c *crashFS) step() error {
 	case c.down || n == c.cutAt:
 		c.down = true
 		return errCut
-	case n == c.failAt:
-		return unix.EIO
+	case c.failAt >= 0 && (n == c.failAt || c.sticky && n > c.failAt):
+		return c.errno
 	}
 	return nil
 }
