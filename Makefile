@@ -79,6 +79,12 @@ test-migrate-long: ## migrations of each layout, their failures and power cuts, 
 	@tools/need test root qemu gateway
 	go test -count=1 -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
 
+PAIRS ?= 5
+bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; half an hour)
+	bench/inputs build/bench
+	go build -o build/bench/bench ./bench
+	build/bench/bench -pairs $(PAIRS) -out docs
+
 demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
 	@tools/need --install test qemu
 	@go run ./test/demo
@@ -93,4 +99,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long test-migrate-long demo deps rpm clean
+.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long test-migrate-long bench demo deps rpm clean

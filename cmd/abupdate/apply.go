@@ -48,6 +48,8 @@ After an interruption run the same command again: what is right is kept.`,
 	flags.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, "accept an older version (never an older epoch)")
 	flags.BoolVar(&f.NoPreserve, "no-preserve", false, "do not carry the configuration into the new system")
 	flags.BoolVar(&f.downloadFirst, "download-first", false, "fetch the bundle to a file before anything else")
+	flags.BoolVar(&f.NoReadBack, "no-read-back", false, "for measuring: stop before the read-back, with a slot that cannot be armed")
+	_ = flags.MarkHidden("no-read-back")
 	flags.Var(&f.limitRate, "limit-rate", "fetch at most `RATE` bytes a second (such as 500KiB)")
 	return c
 }

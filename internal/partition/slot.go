@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/minio/sha256-simd"
-
 	"github.com/abupdate/abupdate/internal/blockdev"
 )
 
@@ -44,6 +42,7 @@ type SlotWriter struct {
 	begun  bool
 	head   []byte          // the image's first bytes, or what the slot had there
 	have   map[int64]int64 // pieces written or found: offset → length
+	found  map[int64]bool  // those of them that Holds has read from the disk
 	failed error           // the first failed write; nothing works after it
 }
 
@@ -63,6 +62,7 @@ func NewSlotWriter(dev blockdev.Device, size int64) (*SlotWriter, error) {
 		dev: dev, size: size, headLen: min(size, HeadSize),
 		buffers: sync.Pool{New: func() any { b := blockdev.AlignedBuffer(chunk); return &b }},
 		have:    map[int64]int64{},
+		found:   map[int64]bool{},
 	}, nil
 }
 
@@ -113,37 +113,31 @@ func (s *SlotWriter) fail(err error) error {
 	return err
 }
 
-// Holds reports whether the slot has the image bytes [off, off+n), whose
-// SHA-256 is sum, already. They need not be written then. What cannot be read
-// is not there: a power cut may leave a sector that fails until it is written,
-// and an update that insisted on reading it first would never end.
-func (s *SlotWriter) Holds(off, n int64, sum [sha256.Size]byte) (bool, error) {
-	if err := blockdev.CheckRange(off, n, s.size); err != nil {
+// Holds reports whether the slot has the image bytes of p already. They need
+// not be written then. What cannot be read is not there: a power cut may leave
+// a sector that fails until it is written, and an update that insisted on
+// reading it first would never end.
+func (s *SlotWriter) Holds(p Piece) (bool, error) {
+	if err := blockdev.CheckRange(p.Off, p.Len, s.size); err != nil {
 		return false, err
 	}
-	h := sha256.New()
-	rest := off
-	if off < s.headLen {
+	c := p.checker()
+	rest := p.Off
+	if p.Off < s.headLen {
 		head, err := s.currentHead()
 		if err != nil {
 			return false, nil
 		}
-		rest = min(off+n, s.headLen)
-		h.Write(head[off:rest])
+		rest = min(p.Off+p.Len, s.headLen)
+		_ = c.add(head[p.Off:rest]) // done says it again
 	}
-	err := s.read(rest, off+n, func(_ int64, b []byte) error {
-		h.Write(b)
-		return nil
-	})
-	if err != nil {
-		return false, nil
-	}
-	if [sha256.Size]byte(h.Sum(nil)) != sum {
+	err := s.read(rest, p.Off+p.Len, func(_ int64, b []byte) error { return c.add(b) })
+	if err != nil || c.done() != nil {
 		return false, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.have[off] = n
+	s.have[p.Off], s.found[p.Off] = p.Len, true
 	return true, nil
 }
 

@@ -36,7 +36,7 @@ func pieces(image []byte) []Piece {
 	var out []Piece
 	for off := 0; off < len(image); off += frame {
 		data := image[off:min(off+frame, len(image))]
-		out = append(out, Piece{int64(off), int64(len(data)), sha256.Sum256(data)})
+		out = append(out, Piece{int64(off), int64(len(data)), sha256.Sum256(data), isZero(data)})
 	}
 	return out
 }
@@ -80,8 +80,12 @@ func install(dev blockdev.Device, image []byte) (written int64, err error) {
 		return 0, err
 	}
 	for _, p := range pieces(image) {
-		held, err := w.Holds(p.Off, p.Len, p.SHA256)
-		if err == nil && !held {
+		held, err := w.Holds(p)
+		switch {
+		case err != nil || held:
+		case p.Zero:
+			err = w.WriteZeros(p.Off, p.Len)
+		default:
 			err = w.WriteFrame(p.Off, image[p.Off:p.Off+p.Len])
 		}
 		if err != nil {
@@ -258,7 +262,7 @@ func TestSlotConcurrentOnAFile(t *testing.T) {
 	var g errgroup.Group
 	for _, p := range pieces(img) {
 		g.Go(func() error {
-			if held, err := w.Holds(p.Off, p.Len, p.SHA256); held || err != nil {
+			if held, err := w.Holds(p); held || err != nil {
 				t.Errorf("an empty slot holds %+v (%v)", p, err)
 			}
 			return w.WriteFrame(p.Off, img[p.Off:p.Off+p.Len])
@@ -322,7 +326,7 @@ func TestSlotRefusals(t *testing.T) {
 	if err := w.WriteFrame(int64(len(img))-512, make([]byte, 1024)); !errors.Is(err, blockdev.ErrOutOfRange) {
 		t.Errorf("past the image: %v", err)
 	}
-	if _, err := w.Holds(-1, 10, [32]byte{}); !errors.Is(err, blockdev.ErrOutOfRange) {
+	if _, err := w.Holds(Piece{Off: -1, Len: 10}); !errors.Is(err, blockdev.ErrOutOfRange) {
 		t.Errorf("before the image: %v", err)
 	}
 	if err := w.WriteFrame(0, img[:frame]); err != nil {

@@ -12,26 +12,45 @@ import (
 // written without another copy.
 func (s *SlotWriter) WriteFrame(off int64, data []byte) error {
 	n := int64(len(data))
-	if err := blockdev.CheckRange(off, n, s.size); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	err := s.begin()
-	inHead := max(0, min(n, s.headLen-off))
-	if err == nil {
-		copy(s.head[min(off, s.headLen):], data[:inHead])
-	}
-	s.mu.Unlock()
+	inHead, err := s.writeHead(off, n, func(head []byte) { copy(head, data) })
 	if err != nil {
 		return err
 	}
-	if err := s.writeRest(off+inHead, data[inHead:], inHead > 0); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.fail(err)
+	return s.wrote(off, n, s.writeRest(off+inHead, data[inHead:], inHead > 0))
+}
+
+// WriteZeros is WriteFrame of n zeros.
+func (s *SlotWriter) WriteZeros(off, n int64) error {
+	inHead, err := s.writeHead(off, n, func(head []byte) { clear(head) })
+	if err != nil {
+		return err
+	}
+	return s.wrote(off, n, s.zero(off+inHead, n-inHead))
+}
+
+// writeHead has fill put what belongs to the first MiB into it, and returns
+// how much of [off, off+n) that is.
+func (s *SlotWriter) writeHead(off, n int64, fill func(head []byte)) (inHead int64, err error) {
+	if err := blockdev.CheckRange(off, n, s.size); err != nil {
+		return 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.begin(); err != nil {
+		return 0, err
+	}
+	inHead = max(0, min(n, s.headLen-off))
+	fill(s.head[min(off, s.headLen):][:inHead])
+	return inHead, nil
+}
+
+// wrote keeps the account of a piece that was written, or the error.
+func (s *SlotWriter) wrote(off, n int64, err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		return s.fail(err)
+	}
 	s.have[off] = n
 	return nil
 }
@@ -56,23 +75,35 @@ func (s *SlotWriter) writeRest(at int64, data []byte, compare bool) error {
 // zeroRun is the shortest run of zeros that is not simply written.
 const zeroRun = 64 << 10
 
-// write writes data, with long runs of zeros by blockdev.Zero. A discard
-// alone would not do: what such blocks read as afterwards is up to the disk.
+// write writes data, with long runs of zeros by blockdev.Zero.
 func (s *SlotWriter) write(at int64, data []byte) error {
 	for len(data) > 0 {
 		n, zero := run(data)
-		var err error
 		if zero {
-			err = blockdev.Zero(s.dev, at, int64(n))
+			if err := s.zero(at, int64(n)); err != nil {
+				return err
+			}
 		} else {
-			_, err = s.dev.WriteAt(data[:n], at)
+			if _, err := s.dev.WriteAt(data[:n], at); err != nil {
+				return fmt.Errorf("writing bytes [%d, %d) of the slot: %w", at, at+int64(n), err)
+			}
+			s.written.Add(int64(n))
 		}
-		if err != nil {
-			return fmt.Errorf("writing bytes [%d, %d) of the slot: %w", at, at+int64(n), err)
-		}
-		s.written.Add(int64(n))
 		at, data = at+int64(n), data[n:]
 	}
+	return nil
+}
+
+// zero makes a range zeros. A discard alone would not do: what such blocks
+// read as afterwards is up to the disk.
+func (s *SlotWriter) zero(at, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	if err := blockdev.Zero(s.dev, at, n); err != nil {
+		return fmt.Errorf("writing bytes [%d, %d) of the slot: %w", at, at+n, err)
+	}
+	s.written.Add(n)
 	return nil
 }
 

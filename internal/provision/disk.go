@@ -219,7 +219,7 @@ func (d *disk) writeSlot(ctx context.Context, ir *bundle.ImageReader) error {
 	}
 	var pieces []partition.Piece
 	err = eachFrame(ctx, ir, func(f bundle.Frame, plain []byte) error {
-		pieces = append(pieces, partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256})
+		pieces = append(pieces, partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256, Zero: f.Zero})
 		d.o.Progress("writing slot a", f.Off+f.Len, size)
 		return writeError(w.WriteFrame(f.Off, plain))
 	})

@@ -21,6 +21,10 @@ type ApplyOptions struct {
 	Reinstall      bool // install the running version again
 	AllowDowngrade bool // accept an older version; never an older epoch
 	NoPreserve     bool // do not carry the configuration into the new system
+	// NoReadBack stops when the image is written, for measuring. The slot
+	// stays what a power cut at that moment leaves: never armed, resumed by
+	// the next apply, which reads all of it.
+	NoReadBack bool
 }
 
 // Applied is the outcome of apply.
@@ -78,6 +82,9 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	}
 	if err := u.install(ctx, b.Reader, o, &done); err != nil {
 		return done, errors.Join(err, u.noteFailure(ctx, &done, err))
+	}
+	if o.NoReadBack {
+		return done, nil
 	}
 	if err := u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Message: "written and read back"}); err != nil {
 		return done, err
@@ -140,7 +147,7 @@ func (u *Updater) verifyAll(ctx context.Context, b *bundle.Reader) error {
 			return err
 		}
 		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name}
-		if _, err := p.run(ctx, ir, nil); err != nil {
+		if err := p.run(ctx, ir, nil, nil); err != nil {
 			return err
 		}
 	}
@@ -163,16 +170,24 @@ func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions,
 	if err := u.claimTarget(done.Slot, record); err != nil {
 		return err
 	}
-	sw, err := partition.NewSlotWriter(dev, ir.Image().Size)
+	w, err := partition.NewSlotWriter(dev, ir.Image().Size)
 	if err != nil {
 		return fmt.Errorf("%w: slot %v: %w", ErrWrite, done.Slot, err)
 	}
+	pieces := piecesOf(ir.Frames())
+	var held []bool
 	// What an earlier run of the same bundle wrote is kept. In any other case
 	// few frames would match, and reading them all first would cost more.
-	w := &slotWriter{SlotWriter: sw, probe: before != nil && bytes.Equal(before.Envelope, record.Envelope)}
+	if before != nil && bytes.Equal(before.Envelope, record.Envelope) {
+		label := "looking at slot " + done.Slot.String()
+		held, err = w.Probe(ctx, pieces, func(n int64) { u.o.Progress(label, n, ir.Image().Size) })
+		if err != nil {
+			return err
+		}
+	}
 	p := pipeline{progress: u.o.Progress, label: "writing slot " + done.Slot.String()}
-	reused, err := p.run(ctx, ir, w)
-	done.BytesWritten, done.BytesReused = w.BytesWritten(), reused
+	err = p.run(ctx, ir, w, held)
+	done.BytesWritten, done.BytesReused = w.BytesWritten(), sumOf(pieces, held)
 	if err != nil {
 		return err
 	}
@@ -187,7 +202,10 @@ func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions,
 		return fmt.Errorf("%w: slot %v: %w", ErrWrite, done.Slot, err)
 	}
 	done.BytesWritten = w.BytesWritten()
-	if err := u.readBack(ctx, w, ir.Frames(), done.Slot); err != nil {
+	if o.NoReadBack {
+		return nil
+	}
+	if err := u.readBack(ctx, w, pieces, done.Slot); err != nil {
 		return err
 	}
 	record.State, record.InstalledAt = RecordWritten, u.o.Now().Unix()
@@ -199,15 +217,30 @@ func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions,
 	return u.refresh()
 }
 
+// piecesOf returns the frames as the slot writer knows them.
+func piecesOf(frames []bundle.Frame) []partition.Piece {
+	pieces := make([]partition.Piece, len(frames))
+	for i, f := range frames {
+		pieces[i] = partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256, Zero: f.Zero}
+	}
+	return pieces
+}
+
+// sumOf returns the length of the pieces that are held, in bytes.
+func sumOf(pieces []partition.Piece, held []bool) (n int64) {
+	for i, h := range held {
+		if h {
+			n += pieces[i].Len
+		}
+	}
+	return n
+}
+
 // readBack compares the whole slot with the signed hashes, past the page
 // cache: a system that the disk does not return is never armed.
-func (u *Updater) readBack(ctx context.Context, w *slotWriter, frames []bundle.Frame, id slot.ID) error {
-	pieces := make([]partition.Piece, len(frames))
-	total := int64(0)
-	for i, f := range frames {
-		pieces[i] = partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256}
-		total += f.Len
-	}
+func (u *Updater) readBack(ctx context.Context, w *partition.SlotWriter, pieces []partition.Piece, id slot.ID) error {
+	last := pieces[len(pieces)-1]
+	total := last.Off + last.Len
 	label := "reading back slot " + id.String()
 	err := w.Verify(ctx, pieces, func(n int64) { u.o.Progress(label, n, total) })
 	if err != nil && ctx.Err() == nil {

@@ -32,16 +32,17 @@ func workers(frameSize int64) int {
 	return max(1, min(runtime.GOMAXPROCS(0), 4, int(frameMemory/(2*frameSize))))
 }
 
+// fetched is a frame on its way to a worker.
 type fetched struct {
 	frame      bundle.Frame
 	compressed []byte
 	buf        []byte
 }
 
-// run moves all frames of ir to w; with a nil w it only checks them. Frames
-// that w holds already are passed over and not fetched where the source
-// allows that; run returns their size in bytes.
-func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *slotWriter) (reused int64, err error) {
+// run moves the frames of ir to w; with a nil w it only checks them. Frames
+// that held names are there already: they are passed over, and not fetched
+// where the source allows that.
+func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *partition.SlotWriter, held []bool) error {
 	n := workers(ir.Image().FrameSize)
 	free := make(chan []byte, n+1)
 	for range n + 1 {
@@ -52,9 +53,7 @@ func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *slotWrite
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(jobs)
-		var err error
-		reused, err = p.fetch(ctx, ir, w, free, jobs, &done)
-		return err
+		return p.fetch(ctx, ir, w, held, free, jobs, &done)
 	})
 	for range n {
 		g.Go(func() error {
@@ -65,14 +64,8 @@ func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *slotWrite
 			defer dec.Close()
 			plain := blockdev.AlignedBuffer(int(ir.Image().FrameSize))
 			for j := range jobs {
-				out, err := dec.Decode(plain, j.frame, j.compressed)
-				if err != nil {
+				if err := move(w, dec, j, plain); err != nil {
 					return err
-				}
-				if w != nil {
-					if err := w.WriteFrame(j.frame.Off, out); err != nil {
-						return fmt.Errorf("%w: bytes [%d, %d): %w", ErrWrite, j.frame.Off, j.frame.Off+j.frame.Len, err)
-					}
 				}
 				done.Add(j.frame.Len)
 				free <- j.buf
@@ -80,37 +73,46 @@ func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *slotWrite
 			return nil
 		})
 	}
-	err = g.Wait()
-	return reused, err
+	return g.Wait()
 }
 
-// fetch reads the frames in their order and hands them out.
-func (p *pipeline) fetch(ctx context.Context, ir *bundle.ImageReader, w *slotWriter, free chan []byte, jobs chan<- fetched, done *atomic.Int64) (reused int64, err error) {
+// move checks and decodes one frame and gives it to w.
+func move(w *partition.SlotWriter, dec *bundle.Decoder, j fetched, plain []byte) error {
+	out, err := dec.Decode(plain, j.frame, j.compressed)
+	if err != nil || w == nil {
+		return err
+	}
+	if err := w.WriteFrame(j.frame.Off, out); err != nil {
+		return writeError(j.frame, err)
+	}
+	return nil
+}
+
+func writeError(f bundle.Frame, err error) error {
+	return fmt.Errorf("%w: bytes [%d, %d): %w", ErrWrite, f.Off, f.Off+f.Len, err)
+}
+
+// fetch reads the frames in their order and hands them out. Zeros need no
+// bundle: which frames they are is signed.
+func (p *pipeline) fetch(ctx context.Context, ir *bundle.ImageReader, w *partition.SlotWriter, held []bool, free chan []byte, jobs chan<- fetched, done *atomic.Int64) error {
 	total := ir.Image().Size
-	for _, f := range ir.Frames() {
+	for i, f := range ir.Frames() {
 		if err := ctx.Err(); err != nil {
-			return reused, err
+			return err
 		}
 		p.progress(p.label, done.Load(), total)
-		if w != nil && w.probe {
-			held, err := w.Holds(f.Off, f.Len, f.SHA256)
-			if err != nil {
-				return reused, fmt.Errorf("%w: reading what the slot holds: %w", ErrWrite, err)
+		if w != nil && (f.Zero || held != nil && held[i]) {
+			if err := passOver(ir, w, f, held != nil && held[i]); err != nil {
+				return err
 			}
-			if held {
-				if err := ir.SkipFrame(); err != nil {
-					return reused, err
-				}
-				reused += f.Len
-				done.Add(f.Len)
-				continue
-			}
+			done.Add(f.Len)
+			continue
 		}
 		var buf []byte
 		select {
 		case buf = <-free:
 		case <-ctx.Done():
-			return reused, ctx.Err()
+			return ctx.Err()
 		}
 		if buf == nil {
 			buf = make([]byte, ir.MaxCompressed())
@@ -120,20 +122,24 @@ func (p *pipeline) fetch(ctx context.Context, ir *bundle.ImageReader, w *slotWri
 			if err == io.EOF {
 				err = fmt.Errorf("%w: the bundle ends before its last frame", bundle.ErrFormat)
 			}
-			return reused, err
+			return err
 		}
 		select {
 		case jobs <- fetched{f, compressed, buf}:
 		case <-ctx.Done():
-			return reused, ctx.Err()
+			return ctx.Err()
 		}
 	}
 	p.progress(p.label, total, total)
-	return reused, nil
+	return nil
 }
 
-// slotWriter is a slot and whether it is worth looking at what it holds.
-type slotWriter struct {
-	*partition.SlotWriter
-	probe bool
+// passOver leaves a frame in the bundle that the slot has, or that is zeros.
+func passOver(ir *bundle.ImageReader, w *partition.SlotWriter, f bundle.Frame, held bool) error {
+	if !held {
+		if err := w.WriteZeros(f.Off, f.Len); err != nil {
+			return writeError(f, err)
+		}
+	}
+	return ir.SkipFrame()
 }

@@ -1,0 +1,95 @@
+// Command bench measures abupdate beside its peers, on the images that
+// bench/inputs builds, and prints their ratios. `make bench` runs it, as root.
+//
+// All contestants of one table run in one process's time, in turn, several
+// rounds; the medians count. So a busy or a slow machine moves all of them, and
+// the ratios stay. What is not installed is named and left out.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is the surroundings of a run.
+type bench struct {
+	ctx    context.Context
+	inputs string // directory of bench/inputs' images
+	work   string // directory for what is built from them
+	agent  string // the abupdate program
+	pairs  int
+	report *report
+}
+
+// tables are what can be measured, in the order of the report.
+var tables = []struct {
+	name string
+	run  func(*bench) error
+}{
+	{"size", (*bench).sizes},
+	{"install", (*bench).install},
+	{"again", (*bench).again},
+}
+
+func run(args []string) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	inputs := flags.String("inputs", "build/bench", "directory with the images of bench/inputs")
+	agent := flags.String("agent", "build/abupdate", "the abupdate program")
+	pairs := flags.Int("pairs", 5, "rounds of each table")
+	only := flags.String("only", "size,install,again,ranges,delta", "tables to measure, with commas: size install again ranges delta growth")
+	out := flags.String("out", "", "directory for results.md and results.svg (default: only print)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if os.Getuid() != 0 {
+		return errors.New("needs root: the peers write to loop devices and mount their bundles")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	b := &bench{ctx: ctx, inputs: *inputs, work: filepath.Join(*inputs, "work"), agent: *agent, pairs: *pairs, report: newReport()}
+	if err := os.MkdirAll(b.work, 0o755); err != nil {
+		return err
+	}
+	wanted := strings.Split(*only, ",")
+	for _, t := range tables {
+		if !contains(wanted, t.name) {
+			continue
+		}
+		if err := t.run(b); err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+	}
+	fmt.Print(b.report.markdown())
+	if *out == "" {
+		return nil
+	}
+	return b.report.save(*out)
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// image is the path of an input, such as "v1".
+func (b *bench) image(name string) string { return filepath.Join(b.inputs, name+".img") }
+
+// path is a file below the work directory.
+func (b *bench) path(name string) string { return filepath.Join(b.work, name) }
