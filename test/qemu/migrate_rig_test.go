@@ -73,7 +73,7 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 	disk.Path = m.disk
 	var err error
 	m.machine, err = vm.Start(m.t.Context(), vm.Config{
-		Firmware: fw, Disks: []vm.Disk{disk}, Forward: []int{22}, GuestAddress: oldsystem.Address,
+		Firmware: fw, Disks: []vm.Disk{disk}, Forward: []int{22}, Guests: []string{oldsystem.Address},
 		LogDir: logDir(m.t), Args: args,
 	})
 	m.must(err)
@@ -130,7 +130,7 @@ var (
 // ssh runs a command on the device, with OpenSSH's client, which accepts no
 // other host key than the one that it knows. It returns the exit code, too.
 func (m *migration) ssh(ctx context.Context, l login, command string) (string, int, error) {
-	address, err := m.machine.Address(ctx, 22)
+	address, err := m.machine.AddressAt(ctx, oldsystem.Address, 22)
 	if err != nil {
 		return "", 0, err
 	}

@@ -75,8 +75,10 @@ func (c Config) arguments(dir string) ([]string, error) {
 		"-qmp", "unix:"+filepath.Join(dir, "qmp"),
 	)
 	network := "user,id=net0"
-	for _, port := range c.Forward {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-%s:%d", c.GuestAddress, port)
+	for _, guest := range append([]string{GuestAddress}, c.Guests...) {
+		for _, port := range c.Forward {
+			network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-%s:%d", guest, port)
+		}
 	}
 	// romfile= : no PXE, so a disk that does not boot is not waited for.
 	args = append(args, "-netdev", network, "-device", "virtio-net-pci,netdev=net0,romfile=")

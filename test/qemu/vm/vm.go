@@ -31,16 +31,21 @@ type Config struct {
 	// Forward lists TCP ports of the guest that Address makes reachable.
 	// The guest reaches a server on the host's loopback at HostAddress.
 	Forward []int
-	// GuestAddress is where they are forwarded to; empty: 10.0.2.15.
-	GuestAddress string
+	// Guests are the addresses at which the guest may be found, besides
+	// GuestAddress: each gets its own way to each port, see AddressAt.
+	Guests []string
 	// LogDir receives serial0.log, serial1.log and qemu.log.
 	LogDir string
 	// Args are further arguments of QEMU, such as a watchdog device.
 	Args []string
 }
 
-// HostAddress is where a guest finds the host's 127.0.0.1.
-const HostAddress = "10.0.2.2"
+const (
+	// HostAddress is where a guest finds the host's 127.0.0.1.
+	HostAddress = "10.0.2.2"
+	// GuestAddress is the guest's own, if nobody says anything else.
+	GuestAddress = "10.0.2.15"
+)
 
 // Machine is a running virtual machine.
 type Machine struct {
@@ -185,8 +190,14 @@ func (m *Machine) Press(ctx context.Context, key string) error {
 	return err
 }
 
-// Address returns the host's address of a forwarded guest port.
+// Address returns the host's address of a forwarded port of GuestAddress.
 func (m *Machine) Address(ctx context.Context, guestPort int) (string, error) {
+	return m.AddressAt(ctx, GuestAddress, guestPort)
+}
+
+// AddressAt returns the host's address of a forwarded port of the guest that
+// has, or has not, the address guest.
+func (m *Machine) AddressAt(ctx context.Context, guest string, guestPort int) (string, error) {
 	out, err := m.qmp.execute(ctx, "human-monitor-command", map[string]string{"command-line": "info usernet"})
 	if err != nil {
 		return "", err
@@ -195,11 +206,11 @@ func (m *Machine) Address(ctx context.Context, guestPort int) (string, error) {
 	text, _ := out.(string)
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) >= 6 && f[0] == "TCP[HOST_FORWARD]" && f[5] == strconv.Itoa(guestPort) {
+		if len(f) >= 6 && f[0] == "TCP[HOST_FORWARD]" && f[4] == guest && f[5] == strconv.Itoa(guestPort) {
 			return net.JoinHostPort(f[2], f[3]), nil
 		}
 	}
-	return "", fmt.Errorf("guest port %d is not forwarded", guestPort)
+	return "", fmt.Errorf("port %d of guest %s is not forwarded", guestPort, guest)
 }
 
 // Wait waits until QEMU ends, as after a poweroff in the guest.
