@@ -26,6 +26,9 @@ func (a *app) commit(u *update.Updater) error {
 	if err := u.Commit(); err != nil {
 		return err
 	}
+	if err := a.migrationCommitted(u); err != nil {
+		return err
+	}
 	a.ui.Result(result{Type: "result", Phase: u.Facts().Phase().String(), Preserve: update.PreserveNone}, func() {
 		a.ui.Printf("Slot %v is committed.\n", u.Facts().Running)
 	})

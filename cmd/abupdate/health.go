@@ -99,7 +99,8 @@ func (a *app) gate(u *update.Updater, cfg *config.Config) (health.Gate, error) {
 			a.ui.Warn("%v; nothing counts as broken before", err)
 		}
 	}
-	return g, nil
+	err = a.parity(u, &g)
+	return g, err
 }
 
 func healthOptions(cfg *config.Config) health.Options {
@@ -198,6 +199,9 @@ func (a *app) reject(ctx context.Context, v health.Verdict) error {
 	if !u.CanGoBack() {
 		a.ui.Warn("there is no other system to go back to: slot %v keeps running, and is not committed", u.Facts().Running)
 		return unhealthy
+	}
+	if err := a.migrationFailed(u, v.String()); err != nil {
+		a.ui.Warn("%v", err)
 	}
 	if err := u.FailTrial(update.ActionHealth, v.String()); err != nil {
 		// The deadline timer and GRUB's count of tries end the trial all the same.

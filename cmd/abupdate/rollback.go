@@ -58,6 +58,11 @@ func (a *app) rollback(c *cobra.Command, u *update.Updater, carry bool) (update.
 		return 0, err
 	}
 	f := u.Facts()
+	if step == update.StepBackToOld {
+		if err := a.migrationFailed(u, "rolled back by request"); err != nil {
+			a.ui.Warn("%v", err)
+		}
+	}
 	preserved := update.PreserveNone
 	if carry && step == update.StepArmOther {
 		preserved = u.Preserving()

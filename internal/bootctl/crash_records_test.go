@@ -23,6 +23,7 @@ var recordSizes = map[bootctl.RecordID]int{
 	bootctl.RecordHistory:  100 << 10,
 	bootctl.RecordJournal:  64<<10 - 64,
 	bootctl.RecordBaseline: 20 << 10,
+	bootctl.RecordParity:   30 << 10,
 }
 
 // recordOf returns version n of a record.
@@ -40,7 +41,7 @@ func recordOf(id bootctl.RecordID, variant, n byte) []byte {
 // the versions, whole, and never one before the last that was acknowledged.
 // Written once more after the cut, and cut there again, the same.
 func TestCrashInRecords(t *testing.T) {
-	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
+	for id := bootctl.RecordDevice; id <= bootctl.RecordParity; id++ {
 		for variant := range 2 * blockdevtest.Variants() {
 			physical := []int{512, 4096}[variant%2]
 			t.Run(fmt.Sprintf("%v, variant %d, sectors of %d", id, variant/2, physical), func(t *testing.T) {

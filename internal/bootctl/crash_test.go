@@ -348,7 +348,7 @@ func formatted(d *blockdevtest.Disk, off int64) error {
 	if s != good {
 		return fmt.Errorf("a state file, but the boot state is %+v", s)
 	}
-	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
+	for id := bootctl.RecordDevice; id <= bootctl.RecordParity; id++ {
 		if _, err := st.Record(id); err != nil {
 			return fmt.Errorf("a state file, but %w", err)
 		}

@@ -21,6 +21,7 @@ const (
 	RecordHistory                      // the results before it
 	RecordJournal                      // how far a migration has come
 	RecordBaseline                     // the health before the update
+	RecordParity                       // how the old system of a migration appeared to others
 )
 
 // String names the record for messages.
@@ -44,6 +45,8 @@ func (id RecordID) String() string {
 		return "journal"
 	case RecordBaseline:
 		return "baseline"
+	case RecordParity:
+		return "parity"
 	}
 	return fmt.Sprintf("bootctl.RecordID(%d)", uint32(id))
 }
@@ -66,6 +69,7 @@ var capacities = []struct {
 	{RecordHistory, 256 * kib},
 	{RecordJournal, 64 * kib},
 	{RecordBaseline, 64 * kib},
+	{RecordParity, 64 * kib},
 }
 
 const (

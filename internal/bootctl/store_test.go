@@ -36,7 +36,7 @@ func TestFormatThenOpen(t *testing.T) {
 			t.Errorf("Args(%v) = %+v, %v; want ErrInvalid", s, a, err)
 		}
 	}
-	for id := bootctl.RecordDevice; id <= bootctl.RecordBaseline; id++ {
+	for id := bootctl.RecordDevice; id <= bootctl.RecordParity; id++ {
 		if b, err := st.Record(id); err != nil || len(b) != 0 {
 			t.Errorf("Record(%v) = %d bytes, %v; want none", id, len(b), err)
 		}
@@ -214,7 +214,7 @@ func TestRecords(t *testing.T) {
 	sizes := map[bootctl.RecordID]int{
 		bootctl.RecordDevice: 64 << 10, bootctl.RecordKeyring: 256 << 10, bootctl.RecordEpoch: 64 << 10,
 		bootctl.RecordSlotA: 1<<20 + 64<<10, bootctl.RecordSlotB: 1<<20 + 64<<10, bootctl.RecordResult: 64 << 10,
-		bootctl.RecordHistory: 256 << 10, bootctl.RecordJournal: 64 << 10, bootctl.RecordBaseline: 64 << 10,
+		bootctl.RecordHistory: 256 << 10, bootctl.RecordJournal: 64 << 10, bootctl.RecordBaseline: 64 << 10, bootctl.RecordParity: 64 << 10,
 	}
 	want := make(map[bootctl.RecordID][]byte)
 	for round, share := range []int{1, 100, 1000, 3} { // the largest, then shorter ones over it
