@@ -3,7 +3,10 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"io"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 )
@@ -97,25 +100,76 @@ func fullGPT(n int64) *Table {
 	return t
 }
 
-// TestWriteWithFaults fails each operation in turn: the error is reported and
-// the table is the old one or the new one.
-func TestWriteWithFaults(t *testing.T) {
-	fault := errors.New("input/output error")
-	for n := 0; ; n++ {
-		d := formatted(t, gptTable()).Clone()
-		d.Fail(n, fault, false)
-		err := Write(d, otherGPT())
-		if n >= d.Ops() {
-			if err != nil {
-				t.Errorf("no fault, but %v", err)
-			}
-			return
-		}
-		if !errors.Is(err, fault) {
-			t.Errorf("operation %d failed, Write returned %v", n, err)
-		}
-		if got, err := Read(d); err != nil || got.Primary != CopyGood {
-			t.Errorf("operation %d failed, the table is %+v, %v", n, got, err)
-		}
+// TestFaultInTable fails each operation in turn, in every way that there is,
+// of a new table, of the switch to a trial table and of the way back: the error
+// is reported, GRUB can read the old table or the new one, and the same again
+// on a disk that works finishes the job.
+func TestFaultInTable(t *testing.T) {
+	type work struct {
+		base *blockdevtest.Disk
+		run  func(*blockdevtest.Disk) error
 	}
+	works := map[string]work{
+		"MBR over MBR": {formatted(t, mbrTable()), func(d *blockdevtest.Disk) error { return Write(d, otherMBR()) }},
+		"GPT over GPT": {formatted(t, gptTable()), func(d *blockdevtest.Disk) error { return Write(d, otherGPT()) }},
+	}
+	for _, tc := range switchCases(t) {
+		undo := tc.plan(t, tc.base).Undo
+		apply := func(d *blockdevtest.Disk) error {
+			s, err := PlanSwitch(d, tc.trial, tc.bootCode)
+			if err != nil {
+				return err
+			}
+			return s.Apply(d)
+		}
+		switched := tc.base.Clone()
+		if err := apply(switched); err != nil {
+			t.Fatal(err)
+		}
+		works[tc.name+", switch"] = work{tc.base, apply}
+		works[tc.name+", way back"] = work{switched, func(d *blockdevtest.Disk) error { return WriteSectors(d, undo) }}
+	}
+	for name, w := range works {
+		t.Run(name, func(t *testing.T) {
+			want := w.base.Clone()
+			if err := w.run(want); err != nil {
+				t.Fatal(err)
+			}
+			before, after := readTable(t, w.base), readTable(t, want)
+			for _, fault := range faults {
+				for _, fault.Sticky = range []bool{false, true} {
+					for fault.At = 0; fault.At < want.Ops(); fault.At++ {
+						d := w.base.Clone()
+						d.Inject(fault)
+						if err := w.run(d); !errors.Is(err, fault.Err) && (err != nil || fault.Only == nil) {
+							t.Errorf("%+v: the error is %v", fault, err)
+						}
+						d = d.Clone()
+						if got := readTable(t, d); !sameParts(got, before) && !sameParts(got, after) || got.Scheme == GPT && got.Primary != CopyGood {
+							t.Errorf("%+v: the table is %+v", fault, got)
+						}
+						if err := w.run(d); err != nil || !sameParts(readTable(t, d), after) {
+							t.Errorf("%+v: again: %v", fault, err)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// faults are the ways in which a disk fails.
+var faults = []blockdevtest.Fault{
+	{Err: unix.EIO}, {Err: unix.ENOSPC}, {Err: unix.EROFS},
+	{Err: io.ErrShortWrite, Short: true},
+	{Err: unix.EIO, Short: true, Only: func(o blockdevtest.Op) bool { return o.Sync }},
+}
+
+func readTable(t *testing.T, d *blockdevtest.Disk) *Table {
+	t.Helper()
+	table, err := Read(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
 }

@@ -36,6 +36,7 @@ var targets = []struct {
 	{"internal/bootctl/store*.go", []string{"./internal/bootctl", "./internal/update"}},
 	{"internal/partition/*.go", []string{"./internal/partition", "./internal/update"}},
 	{"internal/update/*.go", []string{"./internal/update"}},
+	{"internal/migrate/*.go", []string{"./internal/migrate"}},
 }
 
 // tests are those that are run.

@@ -26,7 +26,7 @@ var plain = []string{"WriteAt", "write", "put", "Zero", "ZeroRange", "writeRest"
 
 // durable are the calls that end in a barrier, up to the steps of an update.
 var durable = []string{
-	"begin", "Finish", "writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
+	"begin", "Finish", "WriteSectors", "writeSectors", "writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
 	"SetState", "SetArgs", "InvalidateArgs", "SetRecord",
 	"setBoot", "setRecord", "record", "storeChanged", "store", "claimTarget", "arm", "drop", "disarm", "readBack",
 }
