@@ -26,14 +26,15 @@ type powerCuts struct {
 // replay judges a recorded life.
 type replay struct {
 	*device
+	dir          string // for files of the moment
 	before, path string // the disk before it, and the log of its writes
 	log          *logwrites.Log
 	acks         []acknowledgement
 	rng          *rand.Rand
 
-	judged      map[generation]error
-	turns, cuts []sample // what to boot: where the outcome changes, and anywhere
-	settled     int      // disks with a cache written out in part
+	whole       map[generation]bool // slots that were looked into
+	turns, cuts []sample            // what to boot: where the outcome changes, and anywhere
+	settled     int                 // disks with a cache written out in part
 	finished    int
 	contents    int // slots looked into
 }
@@ -82,7 +83,7 @@ func (r *replay) judgeAll() {
 			r.must(r.log.Apply(flushed, durable))
 		}
 		c := logwrites.Cut{Durable: n}
-		now := r.judge(prefix, c, n)
+		now := r.expectSound(prefix, c, n)
 		r.cuts = append(r.cuts, sample{fmt.Sprintf("after write %d", n), c})
 		if n > 0 && now != last {
 			r.turns = append(r.turns, sample{"before " + now, logwrites.Cut{Durable: n - 1}}, sample{"at " + now, c})
@@ -92,16 +93,17 @@ func (r *replay) judgeAll() {
 			r.finish(prefix, c)
 		}
 		// All since the flush is lost. What was acknowledged is not.
-		r.judge(durable, logwrites.Cut{Durable: flushed}, n)
+		r.expectSound(durable, logwrites.Cut{Durable: flushed}, n)
 		for i, c := range r.log.Settle(n, cutSize.settled, r.rng) {
 			undo, err := r.log.Try(c, durable)
 			r.must(err)
-			r.judge(durable, c, n)
+			r.expectSound(durable, c, n)
 			r.must(undo())
 			r.settled++
 			r.cuts = append(r.cuts, sample{fmt.Sprintf("in write %d, settled %d", n, i), c})
 		}
 	}
+	r.wouldNotice()
 	r.t.Logf("%d prefixes and %d disks with a cache written out in part; %d slots looked into, %d disks finished by the agent",
 		len(r.log.Entries)+1, r.settled, r.contents, r.finished)
 }
@@ -109,7 +111,7 @@ func (r *replay) judgeAll() {
 // scratch is a copy of the disk as it was before.
 func (r *replay) scratch(name string) *os.File {
 	r.t.Helper()
-	path := filepath.Join(r.t.TempDir(), name)
+	path := filepath.Join(r.dir, name)
 	r.must(vm.CopyDisk(path, r.before))
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	r.must(err)
@@ -117,34 +119,67 @@ func (r *replay) scratch(name string) *os.File {
 	return f
 }
 
-// judge fails the test unless the disk after a cut before entry n boots what it
-// may boot, and unless that is a whole system. It returns what boots.
-func (r *replay) judge(disk *os.File, c logwrites.Cut, n int) string {
+// expectSound fails the test if the disk after a cut before entry n is not as it
+// must be. It returns what boots.
+func (r *replay) expectSound(disk *os.File, c logwrites.Cut, n int) string {
+	r.t.Helper()
+	what, err := r.judge(disk, c, n)
+	if err != nil {
+		r.t.Errorf("before write %d, %v: %v", n, c, err)
+	}
+	return what
+}
+
+// judge tells what the disk after a cut before entry n boots, and what is wrong
+// with it: that this may not boot, or is no whole system.
+func (r *replay) judge(disk *os.File, c logwrites.Cut, n int) (string, error) {
 	r.t.Helper()
 	r.disk = disk.Name()
 	r.look()
 	o := r.model().BootFully()
 	if o.System == 0 || o.Why == bootctl.WhyStatic || o.Why == bootctl.WhyLastResort {
-		r.t.Errorf("before write %d, %v: GRUB boots %v", n, c, o)
-		return o.String()
+		return o.String(), fmt.Errorf("GRUB boots %v", o)
 	}
 	if allowed := r.allowed(n); !slices.Contains(allowed, o.String()) {
-		r.t.Errorf("before write %d, %v: GRUB boots %v; what was acknowledged allows %v", n, c, o, allowed)
+		return o.String(), fmt.Errorf("GRUB boots %v; what was acknowledged allows %v", o, allowed)
 	}
 	g := r.generation(c, o.System)
-	err, known := r.judged[g]
-	if !known {
-		err = r.checkSlot(disk.Name(), o.System)
-		r.contents++
-		if !g.mixed {
-			r.judged[g] = err
-		}
-		if err != nil {
-			r.t.Errorf("before write %d, %v: %v boots, and it is no whole system: %v", n, c, o, err)
-		}
+	if r.whole[g] {
+		return o.String(), nil
 	}
-	return o.String()
+	r.contents++
+	if err := r.checkSlot(disk.Name(), o.System); err != nil {
+		return o.String(), fmt.Errorf("%v boots, and it is no whole system: %w", o, err)
+	}
+	r.whole[g] = !g.mixed
+	return o.String(), nil
 }
+
+// wouldNotice fails the test unless a disk that ignores flushes is found out,
+// when slot b has just been committed.
+func (r *replay) wouldNotice() {
+	r.t.Helper()
+	lying := *r.log
+	lying.Entries = slices.Clone(r.log.Entries)
+	for i := range lying.Entries {
+		lying.Entries[i].Flags &^= logwrites.Flush
+	}
+	n, disk, caught := r.acks[committedB].entries, r.scratch("lying.img"), 0
+	for _, c := range lying.Settle(n, lies, r.rng) {
+		undo, err := lying.Try(c, disk)
+		r.must(err)
+		if _, err := r.judge(disk, c, n); err != nil {
+			caught++
+		}
+		r.must(undo())
+	}
+	if caught == 0 {
+		r.t.Errorf("the disk ignores each flush in %d ways, and the judge has found nothing", lies)
+	}
+}
+
+// lies is how often wouldNotice tries.
+const lies = 6
 
 // allowed is what may boot after a cut before entry n: what the last
 // acknowledgement promised, or the next one would.

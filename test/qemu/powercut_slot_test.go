@@ -35,7 +35,7 @@ func (r *replay) checkSlot(disk string, sys bootctl.System) error {
 			return fmt.Errorf("as GRUB sees it: %w", err)
 		}
 	}
-	dir, err := os.MkdirTemp(r.t.TempDir(), "slot-")
+	dir, err := os.MkdirTemp(r.dir, "slot-")
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (r *replay) imageFile(version, path string) (string, error) {
 // with the new version, committed, whatever the cut has left.
 func (r *replay) finish(disk *os.File, c logwrites.Cut) {
 	r.t.Helper()
-	path := filepath.Join(r.t.TempDir(), "finished.img")
+	path := filepath.Join(r.dir, "finished.img")
 	r.must(vm.CopyDisk(path, disk.Name()))
 	defer os.Remove(path)
 	bundle, err := r.factory.Bundle(r.t.Context(), "2.0.0", tiny.Undecided)

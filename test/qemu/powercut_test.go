@@ -43,11 +43,11 @@ func record(t *testing.T, f *factory.Factory, fw vm.Firmware) *replay {
 	url := d.release("2.0.0", tiny.Undecided)
 	dir := t.TempDir()
 	r := &replay{
-		device: d, before: filepath.Join(dir, "before.img"), path: filepath.Join(dir, "writes"),
-		rng: rand.New(rand.NewPCG(2026, uint64(fw))), judged: make(map[generation]error),
+		device: d, dir: dir, before: filepath.Join(dir, "before.img"), path: filepath.Join(dir, "writes"),
+		rng: rand.New(rand.NewPCG(2026, uint64(fw))), whole: make(map[generation]bool),
 	}
 	d.must(vm.CopyDisk(r.before, d.disk))
-	r.acks = []acknowledgement{{0, expectation(bootctl.SystemA, bootctl.WhyGood)}}
+	r.acks = []acknowledgement{{0, expectation(bootctl.SystemA, bootctl.WhyGood)}} // powered on
 	d.powerOn(vm.Disk{WriteLog: r.path})
 	d.boots(bootctl.SystemA, bootctl.WhyGood)
 	d.up()
@@ -82,6 +82,10 @@ type acknowledgement struct {
 	entries int
 	what    string
 }
+
+// committedB is the acknowledgement of the first commit, after those of power-on,
+// apply and arm.
+const committedB = 3
 
 func expectation(sys bootctl.System, why bootctl.Why) string { return fmt.Sprintf("%v (%v)", sys, why) }
 
