@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,17 +40,39 @@ func pages(t *testing.T) map[string]string {
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	for path, text := range pages(t) {
+	all := pages(t)
+	for path, text := range all {
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			target, _, _ := strings.Cut(m[1], "#")
-			if target == "" || strings.Contains(target, "://") {
+			target, section, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil {
+			to := path
+			if target != "" {
+				to = filepath.Join(filepath.Dir(path), target)
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s links to %s, which is not there", path, m[1])
+				continue
+			}
+			if section != "" && !slices.Contains(sections(all[to]), section) {
+				t.Errorf("%s links to %s, and %s has no such section", path, m[1], to)
 			}
 		}
 	}
+}
+
+var (
+	heading = regexp.MustCompile("(?m)^#+ +(.*)$")
+	dropped = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// sections returns the names by which links reach a page's headings.
+func sections(page string) (names []string) {
+	for _, m := range heading.FindAllStringSubmatch(page, -1) {
+		names = append(names, strings.ReplaceAll(strings.ToLower(dropped.ReplaceAllString(m[1], "")), " ", "-"))
+	}
+	return names
 }
 
 var makeTarget = regexp.MustCompile("(?m)(?:`|^    )make ([a-z][a-z -]*)")
