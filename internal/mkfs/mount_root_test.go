@@ -42,3 +42,25 @@ func TestKernelMount(t *testing.T) {
 	unmount()
 	judge(t, tool(t, "e2fsck", "e2fsprogs"), "-fn", f.Name())
 }
+
+// TestKernelMountData lets the kernel fill the file system for customers'
+// data, groups that were left virgin included.
+func TestKernelMountData(t *testing.T) {
+	for _, size := range []int64{MinExt4Data, 600 * mib, 64 * gib} {
+		f := sparse(t, size)
+		makeData(t, f, size)
+		dir := t.TempDir()
+		judge(t, tool(t, "mount", "mount"), "-t", "ext4", "-o", "loop", f.Name(), dir)
+		for i := range min(size/(4*mib), 100) / 2 {
+			name := filepath.Join(dir, "d", string(rune('a'+i%26)), string(rune('a'+i/26)))
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(name, random(4*mib, uint64(i)), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+		judge(t, tool(t, "umount", "mount"), dir)
+		judge(t, tool(t, "e2fsck", "e2fsprogs"), "-fn", f.Name())
+	}
+}
