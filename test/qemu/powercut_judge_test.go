@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/test/qemu/logwrites"
@@ -73,7 +74,7 @@ func (r *replay) judgeAll() {
 	r.t.Helper()
 	prefix, durable := r.scratch("prefix.img"), r.scratch("durable.img")
 	var last string
-	flushed := 0
+	flushed, begin := 0, time.Now()
 	for n := range len(r.log.Entries) + 1 {
 		if n > 0 {
 			r.checkPlace(n - 1)
@@ -104,8 +105,8 @@ func (r *replay) judgeAll() {
 		}
 	}
 	r.wouldNotice()
-	r.t.Logf("%d prefixes and %d disks with a cache written out in part; %d slots looked into, %d disks finished by the agent",
-		len(r.log.Entries)+1, r.settled, r.contents, r.finished)
+	r.t.Logf("%d prefixes and %d disks with a cache written out in part, judged in %.0f s; %d slots looked into, %d disks finished by the agent",
+		len(r.log.Entries)+1, r.settled, time.Since(begin).Seconds(), r.contents, r.finished)
 }
 
 // scratch is a copy of the disk as it was before.
