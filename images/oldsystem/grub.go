@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 const sector = 512
@@ -48,7 +47,7 @@ func (d *disk) installGRUB(ctx context.Context) error {
 func (d *disk) installBIOS(ctx context.Context) error {
 	boot, prefix := d.bootVolume()
 	table := "msdos"
-	if strings.HasPrefix(d.table, "label: gpt") {
+	if d.GPT() {
 		table = "gpt"
 	}
 	fs := "xfs"

@@ -3,6 +3,7 @@ package oldsystem
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 const mib = int64(1) << 20
@@ -190,4 +191,25 @@ func l5(home int64) Layout {
 			{mount: "/", at: 2 + esp + bootSize, size: root, part: 4, fs: "xfs9"},
 		},
 	}
+}
+
+// Mounts are the mount points of the system's own file systems.
+func (l Layout) Mounts() []string {
+	var at []string
+	for _, v := range l.volumes {
+		if v.mount != "swap" {
+			at = append(at, v.mount)
+		}
+	}
+	slices.Sort(at)
+	return at
+}
+
+// GPT reports whether the partition table is one.
+func (l Layout) GPT() bool { return strings.HasPrefix(l.table, "label: gpt") }
+
+// HomeVolume reports whether /home is a file system for itself.
+func (l Layout) HomeVolume() bool {
+	_, ok := l.on("/home")
+	return ok
 }

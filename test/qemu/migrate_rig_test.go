@@ -34,7 +34,9 @@ type migration struct {
 	disk    string
 	machine *vm.Machine
 	known   string // the administrator's known_hosts
-	askpass string
+	// variables is the file of UEFI's, if it is to be kept.
+	variables string
+	askpass   string
 }
 
 // newMigration makes the device; its power is off.
@@ -74,7 +76,7 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 	var err error
 	m.machine, err = vm.Start(m.t.Context(), vm.Config{
 		Firmware: fw, Disks: []vm.Disk{disk}, Forward: []int{22}, Guests: []string{oldsystem.Address},
-		LogDir: logDir(m.t), Args: args,
+		LogDir: logDir(m.t), Args: args, Variables: m.variables,
 	})
 	m.must(err)
 	m.t.Cleanup(func() { m.machine.Close() })

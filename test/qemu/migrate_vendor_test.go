@@ -22,10 +22,8 @@ import (
 // migrateCompatible is what the bundles for old devices say they fit.
 const migrateCompatible = "example-gateway"
 
-// migrateReleases are the systems that devices are migrated to, by version.
-var migrateReleases = map[string]appliance.Options{
-	"2.0.0": {Healthy: true},
-}
+// dataDir is where the new systems mount the data partition.
+const dataDir = "/data"
 
 // migrateVendor makes what a migration needs: package, keys, bundles, and the
 // old devices themselves. Each is made once and kept for all tests.
@@ -107,7 +105,10 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 			return err
 		}
 		o.Version, o.RPM, o.AuthorizedKey = version, v.rpm, key
-		files := map[string][]byte{"/etc/abupdate/config.toml": []byte(gatewayConfig)}
+		files := map[string][]byte{
+			"/etc/abupdate/config.toml": []byte(gatewayConfig),
+			"/etc/fstab":                []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
+		}
 		for name, data := range o.Files {
 			files[name] = data
 		}

@@ -32,20 +32,18 @@ const (
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS.fd"
 )
 
-// arguments returns QEMU's arguments for f. Each machine gets its own copy of
-// the firmware's variables, in dir: boot entries of one test must not reach
+// arguments returns QEMU's arguments for f. A machine without a file of
+// variables gets its own copy, in dir: boot entries of one test must not reach
 // the next.
-func (f Firmware) arguments(dir string) ([]string, error) {
+func (f Firmware) arguments(dir, own string) ([]string, error) {
 	switch f {
 	case BIOS:
 		return []string{"-machine", "pc"}, nil
 	case UEFI:
-		vars, err := os.ReadFile(ovmfVars)
-		if err != nil {
-			return nil, fmt.Errorf("%w (apt-get install ovmf)", err)
+		if own == "" {
+			own = filepath.Join(dir, "vars.fd")
 		}
-		own := filepath.Join(dir, "vars.fd")
-		if err := os.WriteFile(own, vars, 0o600); err != nil {
+		if err := makeVariables(own); err != nil {
 			return nil, err
 		}
 		return []string{
@@ -57,13 +55,25 @@ func (f Firmware) arguments(dir string) ([]string, error) {
 	return nil, fmt.Errorf("internal error: %v", f)
 }
 
+// makeVariables makes the file of a new machine, unless it is there.
+func makeVariables(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	vars, err := os.ReadFile(ovmfVars)
+	if err != nil {
+		return fmt.Errorf("%w (apt-get install ovmf)", err)
+	}
+	return os.WriteFile(path, vars, 0o600)
+}
+
 // arguments returns the whole command line of QEMU.
 func (c Config) arguments(dir string) ([]string, error) {
 	memory := c.MemoryMiB
 	if memory == 0 {
 		memory = 512
 	}
-	args, err := c.Firmware.arguments(dir)
+	args, err := c.Firmware.arguments(dir, c.Variables)
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ type Config struct {
 	// Guests are the addresses at which the guest may be found, besides
 	// GuestAddress: each gets its own way to each port, see AddressAt.
 	Guests []string
+	// Variables names the file with UEFI's variables, which is made when it is
+	// missing; empty: the machine has its own, and they end with it.
+	Variables string
 	// LogDir receives serial0.log, serial1.log and qemu.log.
 	LogDir string
 	// Args are further arguments of QEMU, such as a watchdog device.
