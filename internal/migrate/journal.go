@@ -125,6 +125,12 @@ type Journal struct {
 	// Stage tells where gather has laid the bundle and the archive.
 	Stage *Stage `json:"stage,omitempty"`
 
+	// Restoring: the migrator has found slot a whole and is changing its files,
+	// so its hash says nothing any more. Set back with every new image in it.
+	Restoring bool `json:"restoring,omitempty"`
+	// Failures counts, behind the point of no return of gather, the trials and
+	// turns of the migrator that have failed.
+	Failures int `json:"failures,omitempty"`
 	// Attempts counts how often the migrator has begun.
 	Attempts int `json:"attempts"`
 	// Reason says, for people, why the last attempt failed.

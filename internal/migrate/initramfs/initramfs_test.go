@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bytes"
 	"compress/gzip"
+	"debug/elf"
 	"io"
 	"os"
 	"os/exec"
@@ -193,6 +194,26 @@ func TestBuildRefuses(t *testing.T) {
 		tc.change(&o)
 		if err := Build(io.Discard, o); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// TestMigratorIsStatic: PID 1 of an initramfs has no dynamic linker.
+func TestMigratorIsStatic(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "migrator")
+	cmd := exec.Command("go", "build", "-o", program, "github.com/abupdate/abupdate/cmd/initramfs-migrator")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	f, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("it wants a dynamic linker")
 		}
 	}
 }

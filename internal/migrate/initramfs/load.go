@@ -11,8 +11,8 @@ import (
 )
 
 // Load loads the modules of the initramfs in their order, and tells report
-// about each that the kernel does not take: one for a device that has gone is
-// no reason to give up.
+// about each that the kernel does not take: what matters is only whether the
+// disk shows up.
 func Load(report func(module string, err error)) error {
 	b, err := os.ReadFile("/" + orderFile)
 	if err != nil {
@@ -33,8 +33,11 @@ func load(file string) error {
 	}
 	defer f.Close()
 	err = unix.FinitModule(int(f.Fd()), "", 0) // Linux 3.8
-	if errors.Is(err, unix.EEXIST) {
+	switch {
+	case errors.Is(err, unix.EEXIST):
 		return nil
+	case errors.Is(err, unix.ENODEV):
+		return nil // not for this processor, or for a device that has gone
 	}
 	return err
 }
