@@ -106,17 +106,8 @@ func (a *app) bundleHead(ctx context.Context, ref string, cfg *config.Config) (*
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
-	root, ok := u.Manifest.Image("rootfs")
-	if !ok {
+	if _, ok := u.Manifest.Image("rootfs"); !ok {
 		return nil, fmt.Errorf("%s: %w: the bundle has no image \"rootfs\"", ref, bundle.ErrIncompatible)
 	}
-	b := &migrate.Bundle{
-		Product: u.Manifest.Product, Version: u.Manifest.Version, CPULevel: u.Manifest.CPULevel,
-		ImageSize: root.Size, Filesystem: root.Filesystem,
-	}
-	_, b.Boot = u.Manifest.Image("boot")
-	for _, im := range u.Manifest.Images {
-		b.Compressed += im.CompressedSize + im.BlocksSize
-	}
-	return b, nil
+	return migrate.BundleOf(u.Manifest, -1), nil
 }

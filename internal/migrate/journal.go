@@ -122,6 +122,16 @@ type Journal struct {
 	DeviceArgs string `json:"deviceArgs"`
 	ImageArgs  string `json:"imageArgs"`
 
+	// StateOff is the byte of the disk that abboot's state file begins at.
+	StateOff int64 `json:"stateOff,omitempty"`
+	// BootCode is our loader's part of the first sector; empty on UEFI.
+	BootCode []byte `json:"bootCode,omitempty"`
+	// EFILoader is the SHA-256 of our loader on the ESP; empty on BIOS.
+	EFILoader string `json:"efiLoader,omitempty"`
+	// BootFiles are the large files of abboot: the old system's kernel and
+	// initramfs and those of the migrator.
+	BootFiles []BootFile `json:"bootFiles,omitempty"`
+
 	// Stage tells where gather has laid the bundle and the archive.
 	Stage *Stage `json:"stage,omitempty"`
 
@@ -143,6 +153,16 @@ type Journal struct {
 	// KeepOld is the number of days, given to start, that FinishAt is set from
 	// when the new system is committed; -1: the user finishes.
 	KeepOld int `json:"keepOld"`
+}
+
+// BootFile is a file that was copied into abboot.
+type BootFile struct {
+	Path string `json:"path"` // in abboot
+	// From is the file of the old system that it is a copy of; "": it was
+	// made for the migration.
+	From   string `json:"from,omitempty"`
+	At     Region `json:"at"` // on the disk; Size is the file's, not whole sectors
+	SHA256 string `json:"sha256"`
 }
 
 // SavedSectors are bytes of the disk before the migration changed them.
@@ -230,7 +250,7 @@ func (j *Journal) validate() error {
 	case j.Tier != Carve && j.Tier != Gather:
 		return bad("tier %q is unknown", j.Tier)
 	}
-	if j.Phase == PhasePreparing {
+	if j.Phase == PhasePreparing && j.Boot == (Region{}) {
 		return nil // places are not settled yet
 	}
 	for name, r := range map[string]Region{"abboot": j.Boot, "slot a": j.A, "slot b": j.B, "data": j.Data} {

@@ -211,13 +211,19 @@ func (r *refused) Hint() string {
 
 // NewPlan plans the migration of a surveyed machine.
 func NewPlan(s *Survey, o Options) *Plan {
+	p, _ := newPlan(s, o)
+	return p
+}
+
+// newPlan also returns how everything was placed; nil with refusals.
+func newPlan(s *Survey, o Options) (*Plan, *attempt) {
 	p := &Plan{
 		SlotSize: slotSize(o), Bundle: o.Bundle, System: systemOf(s),
 		Preserved: preserved(s), Unseen: slices.Clone(s.Unseen),
 		Now: drawNow(s),
 	}
 	if p.refuseDisk(s); len(p.Refusals) > 0 {
-		return p.complete()
+		return p.complete(), nil
 	}
 	p.Layout = layoutOf(s)
 	p.refuseSystem(s)
@@ -228,11 +234,11 @@ func NewPlan(s *Survey, o Options) *Plan {
 	}
 	if len(p.Refusals) > 0 {
 		p.Tier, p.Boot, p.A, p.Switch, p.Data = "", nil, nil, nil, nil
-		return p.complete()
+		return p.complete(), nil
 	}
 	p.Trial, p.End = pl.drawTrial(), pl.drawEnd()
 	p.Time = estimate(p)
-	return p.complete()
+	return p.complete(), pl.done
 }
 
 // complete makes lists out of what would be null in JSON.

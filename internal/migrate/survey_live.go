@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/update"
 )
 
 // host is the running machine as the survey sees it: its directories, and the
@@ -23,6 +25,11 @@ type host struct {
 	statfs               func(path string) (size, free int64, err error)
 	open                 func(path string) (device, error)
 	cpuLevel             func() int
+
+	// What follows serves what changes the machine.
+	openWrite func(path string) (device, error)
+	lock      func() (io.Closer, error)
+	mount     func(dev, at, fstype string) (unmount func() error, err error)
 }
 
 type device interface {
@@ -33,18 +40,29 @@ type device interface {
 // SurveyLive looks at the machine that the program runs on. It needs root and
 // writes nothing; counting files takes as long as du does.
 func SurveyLive(ctx context.Context) (*Survey, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("looking at this machine's disk: %w", os.ErrPermission)
-	}
-	h := &host{
-		root: "/", proc: "/proc", sys: "/sys", dev: "/dev", statfs: statfs, cpuLevel: cpuid.CPU.X64Level,
-		open: func(path string) (device, error) { return blockdev.Open(path, blockdev.Options{}) },
+	h, err := thisHost()
+	if err != nil {
+		return nil, err
 	}
 	s, err := h.survey(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking at this machine: %w", err)
 	}
 	return s, nil
+}
+
+// thisHost is the machine that the program runs on.
+func thisHost() (*host, error) {
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("looking at this machine's disk: %w", os.ErrPermission)
+	}
+	return &host{
+		root: "/", proc: "/proc", sys: "/sys", dev: "/dev", statfs: statfs, cpuLevel: cpuid.CPU.X64Level,
+		open:      func(path string) (device, error) { return blockdev.Open(path, blockdev.Options{}) },
+		openWrite: func(path string) (device, error) { return blockdev.Open(path, blockdev.Options{Write: true}) },
+		lock:      update.Lock,
+		mount:     mountTemporarily,
+	}, nil
 }
 
 func statfs(path string) (size, free int64, err error) {
@@ -56,46 +74,61 @@ func statfs(path string) (size, free int64, err error) {
 }
 
 func (h *host) survey(ctx context.Context) (*Survey, error) {
+	s, mounts, err := h.surveyMachine()
+	if err != nil || s.Disk.Table == nil {
+		return s, err
+	}
+	return s, h.readTrees(ctx, s, mounts)
+}
+
+// surveyMachine is the survey without a look at files.
+func (h *host) surveyMachine() (*Survey, map[string]mount, error) {
 	s := &Survey{Live: true}
 	if err := h.readMachine(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f, err := os.Open(filepath.Join(h.proc, "self/mountinfo"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	mounts, err := parseMounts(f)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	return s, mounts, h.surveyDisk(s, mounts)
+}
+
+// surveyDisk looks at the disk under the root file system, if there is one
+// that can be used.
+func (h *host) surveyDisk(s *Survey, mounts map[string]mount) (err error) {
 	disk := h.findDisk(s, mounts["/"])
 	if disk == "" {
-		return s, nil
+		return nil
 	}
 	s.Disk.Name = filepath.Join(h.dev, disk)
 	if s.Disk.Sector, err = h.number("class/block", disk, "queue/logical_block_size"); err != nil {
-		return nil, err
+		return err
 	}
 	// An old kernel, or none of a disk's, does not tell: then it is not known.
 	s.Disk.Physical, _ = h.number("class/block", disk, "queue/physical_block_size")
 	if s.Disk.Sector != blockdev.SectorSize {
-		return s, nil
+		return nil
 	}
 	dev, err := h.open(s.Disk.Name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer dev.Close()
 	if err := s.readDisk(dev); err != nil {
-		return nil, err
+		return err
 	}
 	s.markAB()
 	if err := h.matchMounts(s, disk, mounts); err != nil {
-		return nil, err
+		return err
 	}
 	h.readESP(s)
-	return s, h.readTrees(ctx, s, mounts)
+	return nil
 }
 
 // readMachine reads what is known without the disk.

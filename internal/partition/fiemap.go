@@ -100,25 +100,32 @@ func FileMap(f *os.File, unwritten Unwritten) (DeviceMap, error) {
 	return m, nil
 }
 
+// FilePieces is FileMap for a file that may have holes: those parts of it that
+// have a place.
+func FilePieces(f *os.File, unwritten Unwritten) (DeviceMap, error) {
+	extents, err := FileExtents(f)
+	if err != nil {
+		return nil, err
+	}
+	var m DeviceMap
+	for i, e := range extents {
+		if err := checkExtent(i, e, unwritten); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
+		}
+		m = append(m, Run{Start: e.Logical, Disk: e.Physical, Len: e.Len})
+	}
+	return m.merge(), nil
+}
+
 // mapExtents checks the extents of a file of size bytes.
 func mapExtents(extents []FileExtent, size int64, unwritten Unwritten) (DeviceMap, error) {
 	var m DeviceMap
 	next := int64(0)
 	for i, e := range extents {
-		bad := e.Flags &^ harmlessExtent
-		if unwritten == UnwrittenAllowed {
-			bad &^= ExtentUnwritten
+		if err := checkExtent(i, e, unwritten); err != nil {
+			return nil, err
 		}
-		switch {
-		case bad != 0:
-			return nil, fmt.Errorf("extent %d, at byte %d of the file, is %v", i, e.Logical, bad)
-		case e.Logical < 0 || e.Physical < 0 || e.Len <= 0 || e.Logical > 1<<62 || e.Physical > 1<<62 || e.Len > 1<<62:
-			return nil, fmt.Errorf("extent %d: bytes [%d, +%d) at %d", i, e.Logical, e.Len, e.Physical)
-		case e.Physical == 0:
-			// No file of a file system that starts with a superblock lies
-			// there: it stands for "not known".
-			return nil, fmt.Errorf("extent %d, at byte %d of the file, has no address", i, e.Logical)
-		case e.Logical != next:
+		if e.Logical != next {
 			return nil, fmt.Errorf("extent %d starts at byte %d of the file, not at %d: a hole", i, e.Logical, next)
 		}
 		next += e.Len
@@ -128,6 +135,25 @@ func mapExtents(extents []FileExtent, size int64, unwritten Unwritten) (DeviceMa
 		return nil, fmt.Errorf("the last %d bytes of the file are a hole", size-next)
 	}
 	return m.merge(), nil
+}
+
+// checkExtent refuses an extent that cannot be written or read by its address.
+func checkExtent(i int, e FileExtent, unwritten Unwritten) error {
+	bad := e.Flags &^ harmlessExtent
+	if unwritten == UnwrittenAllowed {
+		bad &^= ExtentUnwritten
+	}
+	switch {
+	case bad != 0:
+		return fmt.Errorf("extent %d, at byte %d of the file, is %v", i, e.Logical, bad)
+	case e.Logical < 0 || e.Physical < 0 || e.Len <= 0 || e.Logical > 1<<62 || e.Physical > 1<<62 || e.Len > 1<<62:
+		return fmt.Errorf("extent %d: bytes [%d, +%d) at %d", i, e.Logical, e.Len, e.Physical)
+	case e.Physical == 0:
+		// No file of a file system that starts with a superblock lies there:
+		// it stands for "not known".
+		return fmt.Errorf("extent %d, at byte %d of the file, has no address", i, e.Logical)
+	}
+	return nil
 }
 
 // Constants of FS_IOC_FIEMAP (include/uapi/linux/fiemap.h), which x/sys does

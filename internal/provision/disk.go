@@ -181,7 +181,7 @@ func (d *disk) readBundle(ctx context.Context) (boot *BootImage, err error) {
 		case rootImage:
 			err = d.writeSlot(ctx, ir)
 		case bootImage:
-			boot, err = readBootImage(ctx, ir)
+			boot, err = ReadBootImage(ctx, ir)
 		default:
 			err = eachFrame(ctx, ir, func(bundle.Frame, []byte) error { return nil })
 		}
@@ -191,7 +191,8 @@ func (d *disk) readBundle(ctx context.Context) (boot *BootImage, err error) {
 	}
 }
 
-func readBootImage(ctx context.Context, ir *bundle.ImageReader) (*BootImage, error) {
+// ReadBootImage reads the boot image of a bundle, of which ir is the next one.
+func ReadBootImage(ctx context.Context, ir *bundle.ImageReader) (*BootImage, error) {
 	if ir.Image().Size > maxBootImage {
 		return nil, fmt.Errorf("%w: a boot image of %d bytes", bundle.ErrIncompatible, ir.Image().Size)
 	}

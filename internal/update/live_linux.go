@@ -146,19 +146,28 @@ func (d *Device) prove(boot bootctl.Cmdline) error {
 }
 
 func (d *Device) takeLock() error {
-	path := filepath.Join(runDir, "lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	l, err := lock(path)
+	l, err := Lock()
 	if err == nil {
 		d.closers = append(d.closers, l)
 	}
 	return err
+}
+
+// Lock takes the lock of all that writes to this machine's disk. The kernel
+// drops it when the process ends, however it ends.
+func Lock() (io.Closer, error) {
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(runDir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	return lock(path)
 }
 
 // rootDisk finds the disk and the partition number under the filesystem at
