@@ -19,6 +19,7 @@ type Config struct {
 	Trial    Trial
 	Health   Health
 	Watchdog Watchdog
+	Device   Device
 }
 
 // Download is how bundles are fetched.
@@ -65,6 +66,17 @@ type Watchdog struct {
 	Timeout time.Duration
 }
 
+// Device is what a device with a single system says of itself to its
+// migration. An A/B device knows it from its disk.
+type Device struct {
+	// Compatible is the kind of the device, Product its product; "": the
+	// command line or the bundle says it.
+	Compatible, Product string
+	// Keyring is the file with the keys that the first bundle is verified
+	// with.
+	Keyring string
+}
+
 // Default is the configuration of a device without a file.
 func Default() *Config {
 	return &Config{
@@ -88,6 +100,9 @@ func Default() *Config {
 		Watchdog: Watchdog{
 			Device:  "/dev/watchdog",
 			Timeout: time.Minute,
+		},
+		Device: Device{
+			Keyring: "/etc/abupdate/keyring.json",
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/abupdate/abupdate/internal/health"
@@ -39,6 +40,11 @@ var schema = map[string]map[string]func(*Config) value{
 	"watchdog": {
 		"device":  func(c *Config) value { return optionalPath(&c.Watchdog.Device) },
 		"timeout": func(c *Config) value { return duration(&c.Watchdog.Timeout, time.Second, time.Hour) },
+	},
+	"device": {
+		"compatible": func(c *Config) value { return name(&c.Device.Compatible) },
+		"product":    func(c *Config) value { return name(&c.Device.Product) },
+		"keyring":    func(c *Config) value { return path(&c.Device.Keyring) },
 	},
 }
 
@@ -83,6 +89,17 @@ func optionalPath(dst *string) value {
 			return nil
 		}
 		return path(dst)(s)
+	})
+}
+
+// name takes a word that manifests use.
+func name(dst *string) value {
+	return text(func(s string) error {
+		if len(s) > 64 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Errorf("%.80q must be one word of at most 64 characters", s)
+		}
+		*dst = s
+		return nil
 	})
 }
 

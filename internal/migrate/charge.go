@@ -22,13 +22,7 @@ type charge struct {
 func (c *charge) close() error { return c.disk.Close() }
 
 // save makes the journal durable.
-func (c *charge) save() error {
-	b, err := c.j.Encode()
-	if err != nil {
-		return err
-	}
-	return c.store.SetRecord(bootctl.RecordJournal, b)
-}
+func (c *charge) save() error { return c.j.Record(c.store) }
 
 // bootedBy returns how our GRUB has booted this system; nil when it did not.
 func (h *host) bootedBy() (*bootctl.Cmdline, error) {
@@ -69,11 +63,10 @@ func (c *charge) read() error {
 	if c.store, err = bootctl.Open(c.disk, c.boot.StateLBA*sector); err != nil {
 		return err
 	}
-	b, err := c.store.Record(bootctl.RecordJournal)
-	if err != nil || len(b) == 0 {
-		return err
+	c.j, err = RecordedJournal(c.store)
+	if errors.Is(err, ErrNoJournal) {
+		return nil
 	}
-	c.j, err = ParseJournal(b)
 	return err
 }
 

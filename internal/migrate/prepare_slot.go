@@ -66,9 +66,10 @@ func (p *preparation) writeFrames(ctx context.Context, ir *bundle.ImageReader, w
 			return nil, err
 		}
 		p.o.Progress("writing slot a", f.Off, ir.Image().Size)
-		pieces = append(pieces, partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256})
+		piece := partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256, Zero: f.Zero}
+		pieces = append(pieces, piece)
 		if to.isWritten(f.Off, f.Len) {
-			held, err := w.Holds(f.Off, f.Len, f.SHA256)
+			held, err := w.Holds(piece)
 			if err != nil {
 				return nil, err
 			}

@@ -170,9 +170,10 @@ func oldArgs(cmdline string) string {
 	return strings.Join(own, " ")
 }
 
-// consoleArgs returns the words about consoles.
-func consoleArgs(cmdline string) string {
-	return pickWords(cmdline, "console=", "earlyprintk=", "no_timer_check")
+// migratorArgs are the migrator's kernel arguments. Without SELinux: a kernel
+// with it does not let labels be set that no loaded policy knows.
+func migratorArgs(cmdline string) string {
+	return strings.TrimSpace(pickWords(cmdline, "console=") + " selinux=0")
 }
 
 // deviceArgs are the kernel arguments that the device keeps with the new

@@ -223,7 +223,7 @@ func (st *starting) handOver() error {
 		func() error { return st.store.InvalidateArgs(bootctl.SystemA) },
 		func() error { return st.store.SetArgs(bootctl.SystemOld, bootctl.Args{Device: oldArgs(cmdline)}) },
 		func() error {
-			return st.store.SetArgs(bootctl.SystemMigrator, bootctl.Args{Device: consoleArgs(cmdline)})
+			return st.store.SetArgs(bootctl.SystemMigrator, bootctl.Args{Device: migratorArgs(cmdline)})
 		},
 		func() error { return st.o.Parity(st.store) },
 		st.saveStarted,
@@ -243,11 +243,7 @@ func (st *starting) saveStarted() error {
 	started := *st.j
 	started.Phase, started.Attempts, started.Reason, started.Log = PhaseStarted, 0, "", ""
 	started.KeepOld = st.o.KeepOld
-	b, err := started.Encode()
-	if err != nil {
-		return err
-	}
-	return st.store.SetRecord(bootctl.RecordJournal, b)
+	return started.Record(st.store)
 }
 
 func (st *starting) migratorNext() error {
