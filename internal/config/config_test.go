@@ -48,6 +48,11 @@ interval = "2s"
 [watchdog]
 device = ""
 timeout = "2m"
+
+[device]
+compatible = "gw-2"
+product = "gateway"
+keyring = "/etc/pki/keyring.json"
 `
 	want := &config.Config{
 		Download: config.Download{
@@ -61,6 +66,7 @@ timeout = "2m"
 			Timeout: 10 * time.Second, Interval: 2 * time.Second,
 		},
 		Watchdog: config.Watchdog{Timeout: 2 * time.Minute},
+		Device:   config.Device{Compatible: "gw-2", Product: "gateway", Keyring: "/etc/pki/keyring.json"},
 	}
 	got, err := config.Parse("f", []byte(text))
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -72,7 +78,7 @@ func TestRefusedWithFileAndLine(t *testing.T) {
 	for _, tc := range []struct{ text, want string }{
 		{"[download]\nretires = 3\n", `/c.toml:2: unknown key "retires" in [download]: did you mean "retries"?`},
 		{"\n[downloads]\nretries = 3\n", `/c.toml:2: unknown section or key "downloads": did you mean "download"?`},
-		{"\nretries = 3\n", `/c.toml:2: unknown section or key "retries": there are ["download" "health" "trial" "watchdog"]`},
+		{"\nretries = 3\n", `/c.toml:2: unknown section or key "retries": there are ["device" "download" "health" "trial" "watchdog"]`},
 		{"[download]\nRetries = 3\n", `/c.toml:2: unknown key "Retries" in [download]: did you mean "retries"?`},
 		{"[trial]\nx = 1\n", `/c.toml:2: unknown key "x" in [trial]: there are ["deadline" "tries"]`},
 		{"download.retires = 3\n", `/c.toml:1: unknown key "retires"`},

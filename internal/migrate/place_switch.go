@@ -1,8 +1,6 @@
 package migrate
 
 import (
-	"fmt"
-
 	"github.com/abupdate/abupdate/internal/partition"
 )
 
@@ -10,7 +8,6 @@ const (
 	gptArraySize = 128 * 128 // bytes
 	gptHead      = 34 * sector
 	gptTail      = 33 * sector
-	coreNeed     = 512 << 10 // a core.img with all its modules has half of it
 )
 
 // placeSwitch settles the write by which our GRUB takes charge.
@@ -31,33 +28,8 @@ func (a *attempt) placeSwitch() {
 		sw.Core = "EFI/abupdate/grubx64.efi on the ESP"
 		return
 	}
+	// Never next to the old core.img, which is the way back.
 	sw.Core = "in abboot"
-	if room, name := a.coreRoom(); room.size() >= coreNeed {
-		sw.Core = fmt.Sprintf("in %s, from sector %d", name, room.from/sector)
-	}
-}
-
-// coreRoom is the space behind the old core.img, which stays as it is. Where
-// that one lies is not always known; then nothing next to it is safe.
-func (a *attempt) coreRoom() (span, string) {
-	s := a.pl.s
-	end := s.Disk.Loader.CoreEnd
-	if end == 0 {
-		return span{}, ""
-	}
-	if s.Disk.Table.Scheme == partition.GPT {
-		for _, p := range s.Disk.Table.Parts {
-			if p.Type == partition.TypeBIOSBoot && p.Start < end && end <= p.End() {
-				return span{end, p.End()}, fmt.Sprintf("partition %d (BIOS boot)", p.Number)
-			}
-		}
-		return span{}, ""
-	}
-	room := span{end, s.Disk.Size}
-	for _, p := range s.Disk.Table.Parts {
-		room.to = min(room.to, p.Start)
-	}
-	return room, "the gap before the first partition"
 }
 
 // placeEntries finds room for a second GPT entry array, outside of everything
