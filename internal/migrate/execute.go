@@ -37,9 +37,14 @@ type Migrator struct {
 	Kernel Kernel
 	Dir    string // an empty directory to mount in
 	Log    *Log
+	// Insist: try once more, although the new system has failed too often.
+	Insist bool
 
 	journal *Journal
 	state   bootctl.State
+	// oldBoots: GRUB has an old system. It is the one thing that tells on which
+	// side of the point of no return we are.
+	oldBoots bool
 }
 
 // Outcome is what the boot state leads to when the migrator has ended.
@@ -66,14 +71,21 @@ func (m *Migrator) Run(ctx context.Context) (Outcome, error) {
 		return Again, err
 	}
 	task, why := m.task()
-	m.Log.Printf("migration to %s %s: phase %s, attempt %d: %s", m.journal.Product, m.journal.Version, m.journal.Phase, m.journal.Attempts, task)
-	err := errors.New(why)
+	m.Log.Printf("migration to %s %s: phase %s, attempt %d: %v", m.journal.Product, m.journal.Version, m.journal.Phase, m.journal.Attempts, task)
+	var err error
 	switch task {
 	case taskCarve:
 		err = m.carve(ctx)
-	case taskNothing:
-		return Again, err
+	case taskGather:
+		err = m.gather(ctx)
+	case taskStream:
+		err = m.stream(ctx)
 	case taskBack:
+		err = errors.New(why)
+	case taskWait:
+		return Stuck, errors.New(why)
+	case taskNothing:
+		return Again, errors.New(why)
 	}
 	if err == nil {
 		return ToTrial, nil
@@ -93,8 +105,22 @@ func (m *Migrator) begin() (err error) {
 	if m.journal.DiskSize != m.Disk.Size() {
 		return fmt.Errorf("the journal is that of a disk of %d bytes; this one has %d", m.journal.DiskSize, m.Disk.Size())
 	}
+	_, err = m.Store.Args(bootctl.SystemOld)
+	if err != nil && !errors.Is(err, bootctl.ErrInvalid) {
+		return err // what cannot be read is not gone
+	}
+	m.oldBoots = err == nil
 	m.journal.Attempts++
+	if m.trialFailed() {
+		m.journal.Failures++
+	}
 	return m.journal.Record(m.Store)
+}
+
+// trialFailed reports whether this is the way back from a trial, with no old
+// system to go back to.
+func (m *Migrator) trialFailed() bool {
+	return m.journal.Tier == Gather && !m.state.Migrate && !m.oldBoots
 }
 
 // task is what the migrator has been started for.
@@ -102,7 +128,10 @@ type task uint8
 
 const (
 	taskCarve   task = iota + 1 // make slot a complete, from the old system
+	taskGather                  // pass the point of no return, and stream
+	taskStream                  // stream once more
 	taskBack                    // give the old system its turn
+	taskWait                    // for help, or for better luck
 	taskNothing                 // nothing that could be done would help
 )
 
@@ -110,33 +139,49 @@ func (t task) String() string {
 	switch t {
 	case taskCarve:
 		return "making slot a complete"
+	case taskGather:
+		return "preparing to replace the old system"
+	case taskStream:
+		return "replacing the old system"
 	case taskBack:
 		return "going back to the old system"
+	case taskWait:
+		return "waiting"
 	case taskNothing:
 		return "nothing to do"
 	}
 	return fmt.Sprintf("migrate.task(%d)", uint8(t))
 }
 
+// maxFailures is how often the new system is streamed and tried before the
+// migrator stops going round in circles.
+const maxFailures = 3
+
 // task goes by what boots, which the boot state and the args blocks say, and
-// only then by the journal. why is the reason for giving up.
+// only then by the journal. why is the reason for not making slot a.
 func (m *Migrator) task() (t task, why string) {
-	_, err := m.Store.Args(bootctl.SystemOld)
-	oldBoots := err == nil
+	j, gather := m.journal, m.journal.Tier == Gather
 	switch {
 	case m.state.BKind != bootctl.KindOld:
 		return taskNothing, "the migration was finished: the migrator has nothing to do any more"
-	case !oldBoots:
+	case gather && !m.oldBoots && j.Failures >= maxFailures && !m.Insist:
+		return taskWait, fmt.Sprintf("the new system has failed %d times: %s", j.Failures, j.Reason)
+	case gather && !m.oldBoots:
+		return taskStream, ""
+	case !m.oldBoots:
 		return taskNothing, "the old system is not complete any more, and the new one did not boot"
 	case !m.state.Migrate:
 		return taskBack, "neither the new system nor the old one could be loaded"
 	}
-	switch m.journal.Phase {
-	case PhaseStarted, PhaseTrial:
+	switch j.Phase {
+	case PhaseStarted, PhaseTrial, PhaseStreaming:
+		if gather {
+			return taskGather, ""
+		}
 		return taskCarve, ""
-	case PhasePreparing, PhasePrepared, PhaseStreaming, PhaseFailed, PhaseCommitted, PhaseFinishing, PhaseDone:
+	case PhasePreparing, PhasePrepared, PhaseFailed, PhaseCommitted, PhaseFinishing, PhaseDone:
 	}
-	return taskBack, fmt.Sprintf("the migrator was started in phase %q", m.journal.Phase)
+	return taskBack, fmt.Sprintf("the migrator was started in phase %q", j.Phase)
 }
 
 // carve makes slot a, which prepare has written, complete.
@@ -165,10 +210,7 @@ func (m *Migrator) carve(ctx context.Context) error {
 		if args, err = m.restore(ctx, old, image); err != nil {
 			return err
 		}
-		if m.journal.DataMode == DataCopy {
-			return errors.New("customers' data cannot be copied yet")
-		}
-		return nil
+		return m.copyData(ctx, old)
 	})
 	if err != nil {
 		return err
@@ -202,11 +244,26 @@ func (m *Migrator) giveTrial(image bundle.Image, preserved string) error {
 // trialTries: one for the trial, and one for a power cut in it.
 const trialTries = 2
 
-// giveUp gives the old system its turn. The reason is written first, as far
-// as that is possible: nothing may keep us from going back.
+// giveUp gives the old system its turn, or where that is no more the migrator
+// another one. The reason is written first, as far as that is possible:
+// nothing may keep us from going back.
 func (m *Migrator) giveUp(cause error) (Outcome, error) {
-	if err := m.save(func(j *Journal) { j.Phase, j.Reason, j.Log = PhaseFailed, cause.Error(), m.Log.String() }); err != nil {
+	err := m.save(func(j *Journal) {
+		j.Reason, j.Log = cause.Error(), m.Log.String()
+		if m.oldBoots {
+			j.Phase = PhaseFailed
+		} else {
+			j.Failures++
+		}
+	})
+	if err != nil {
 		m.Log.Printf("the journal cannot be written: %v", err)
+	}
+	switch {
+	case !m.oldBoots && m.journal.Failures >= maxFailures:
+		return Stuck, cause
+	case !m.oldBoots:
+		return Again, cause
 	}
 	// COMMIT POINT: one sector. A cut before it costs the migrator one try.
 	if err := m.Store.SetState(bootctl.BackToOld(m.state)); err != nil {

@@ -100,7 +100,10 @@ type Journal struct {
 	BNumber    int    `json:"bNumber"`
 	DataNumber int    `json:"dataNumber"`
 
-	DataMode   DataMode     `json:"dataMode"`
+	DataMode DataMode `json:"dataMode"`
+	// Copy is the beginning of Data, with DataCopy: the room that was made for
+	// the copies. What follows is the old system's as long as that may come back.
+	Copy       Region       `json:"copy,omitzero"`
 	DataVolume string       `json:"dataVolume,omitempty"` // DataInPlace: name of an OldVolume
 	Trees      []CopiedTree `json:"trees,omitempty"`
 
@@ -257,6 +260,9 @@ func (j *Journal) validate() error {
 		if r.Start < sector || r.Size <= 0 || r.Size > j.DiskSize || r.Start > j.DiskSize-r.Size || r.Start%sector != 0 || r.Size%sector != 0 {
 			return bad("%s at [%d, %d) of a disk of %d bytes", name, r.Start, r.Start+r.Size, j.DiskSize)
 		}
+	}
+	if j.Copy != (Region{}) && (j.Copy.Start != j.Data.Start || j.Copy.Size <= 0 || j.Copy.Size > j.Data.Size) {
+		return bad("room for copies at [%d, %d), data at [%d, %d)", j.Copy.Start, j.Copy.End(), j.Data.Start, j.Data.End())
 	}
 	all := []Region{j.Boot, j.A, j.B, j.Data}
 	for i, r := range all {

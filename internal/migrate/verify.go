@@ -12,9 +12,6 @@ import (
 	"github.com/abupdate/abupdate/internal/update"
 )
 
-// rootImage is the image of a bundle that goes into a slot.
-const rootImage = "rootfs"
-
 // signedManifest is that of the image for slot a, its signature verified once
 // more: between prepare and now the old system has had this disk for itself.
 func (m *Migrator) signedManifest() (*bundle.Manifest, error) {
@@ -26,12 +23,9 @@ func (m *Migrator) signedManifest() (*bundle.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b, err = m.Store.Record(bootctl.RecordKeyring); err != nil {
-		return nil, fmt.Errorf("reading the keyring: %w", err)
-	}
-	trusted, err := bundle.ParseKeyring(b)
+	trusted, err := m.keyring()
 	if err != nil {
-		return nil, fmt.Errorf("the stored keyring: %w", err)
+		return nil, err
 	}
 	ring, err := bundle.VerifyKeyrings(record.Keyrings, trusted)
 	if err != nil {
@@ -42,6 +36,18 @@ func (m *Migrator) signedManifest() (*bundle.Manifest, error) {
 		return nil, fmt.Errorf("the manifest of the new system: %w", err)
 	}
 	return manifest, nil
+}
+
+func (m *Migrator) keyring() (*bundle.Keyring, error) {
+	b, err := m.Store.Record(bootctl.RecordKeyring)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keyring: %w", err)
+	}
+	ring, err := bundle.ParseKeyring(b)
+	if err != nil {
+		return nil, fmt.Errorf("the stored keyring: %w", err)
+	}
+	return ring, nil
 }
 
 // slotA is the disk's region of slot a.
