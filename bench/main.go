@@ -57,9 +57,13 @@ func run(args []string) error {
 	if os.Getuid() != 0 {
 		return errors.New("needs root: the peers write to loop devices and mount their bundles")
 	}
+	dir, err := filepath.Abs(*inputs)
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b := &bench{ctx: ctx, inputs: *inputs, work: filepath.Join(*inputs, "work"), agent: *agent, pairs: *pairs, report: newReport()}
+	b := &bench{ctx: ctx, inputs: dir, work: filepath.Join(dir, "work"), agent: *agent, pairs: *pairs, report: newReport()}
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}

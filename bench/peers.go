@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 )
 
@@ -72,15 +71,7 @@ images: ({ filename = "v1.zst"; device = "%s"; type = "raw"; compressed = "zstd"
 	}
 	out := b.path("v1.swu")
 	return out, b.do("sh", "-c", fmt.Sprintf("ln -f %s %s/v1.zst && cd %s && printf '%%s\\n' sw-description sw-description.sig v1.zst | cpio -o -H crc --quiet > %s",
-		abs(zst), abs(dir), abs(dir), abs(out)))
-}
-
-func abs(path string) string {
-	out, err := exec.Command("realpath", path).Output()
-	if err != nil {
-		return path
-	}
-	return strings.TrimSpace(string(out))
+		zst, dir, dir, out))
 }
 
 // zstdDD is the least that any updater must do: check the compressed bytes,

@@ -19,6 +19,7 @@ type createFlags struct {
 	keyrings     string
 	keys         []string
 	frameSize    sizeFlag
+	layout       string
 	out          string
 }
 
@@ -46,7 +47,8 @@ attach-signature.`,
 	flags.StringVar(&f.keyrings, "keyrings", "", "rotation chain `keyrings.json` of keyring sign")
 	flags.StringArrayVar(&f.keys, "key", nil, "private key `KEY.pem` to sign with; may be given again")
 	flags.IntVar(&f.Level, "level", bundle.DefaultLevel, fmt.Sprintf("zstd `LEVEL`; from %d on the zstd program does it", bundle.ProgramLevel))
-	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB)")
+	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; with --layout files the most, 1MiB)")
+	flags.StringVar(&f.layout, "layout", bundle.LayoutFixed.String(), "`fixed|files`: files lets frames begin where files do, so that devices with another version fetch less")
 	flags.StringVar(&f.out, "out", "", "bundle `B.abu` to write")
 	for _, name := range []string{"rootfs", "product", "version", "compatible", "out"} {
 		_ = c.MarkFlagRequired(name)
@@ -90,6 +92,9 @@ func (a *app) bundleCreate(ctx context.Context, f createFlags) error {
 // load turns the flags into options.
 func (f *createFlags) load() (err error) {
 	f.FrameSize = int64(f.frameSize)
+	if f.Layout, err = bundle.ParseLayout(f.layout); err != nil {
+		return usagef("%w", err)
+	}
 	f.Images = []bundle.ImageSource{{Name: "rootfs", Path: f.rootfs, KernelArgs: f.kernelArgs}}
 	if f.boot != "" {
 		f.Images = append(f.Images, bundle.ImageSource{Name: "boot", Path: f.boot})

@@ -24,7 +24,8 @@ type CreateOptions struct {
 	Keyrings     []byte        // keyrings.json; nil: no rotation yet
 	Keys         []*PrivateKey // none: an unsigned bundle, for AttachSignature
 
-	FrameSize   int64  // 0: DefaultFrameSize
+	FrameSize   int64  // 0: DefaultFrameSize, or of LayoutFiles FilesFrameSize
+	Layout      Layout // 0: LayoutFixed
 	Level       int    // 0: DefaultLevel
 	ZstdProgram string // path of the zstd program, used from ProgramLevel on
 	Workers     int    // 0: one for each CPU
@@ -84,6 +85,10 @@ func create(ctx context.Context, path string, o CreateOptions) (*Manifest, error
 		}
 		packed = append(packed, p)
 		m.Images = append(m.Images, p.image)
+		if p.image.VariedFrames != 0 && m.Critical == nil {
+			// An agent that knows only frames of one length must say so.
+			m.Critical = []string{"images.variedFrames"}
+		}
 	}
 	if err := m.check(); err != nil {
 		return nil, err
@@ -101,8 +106,14 @@ func (o *CreateOptions) setDefaults() {
 	if o.Keyrings == nil {
 		o.Keyrings = EmptyKeyrings()
 	}
+	if o.Layout == 0 {
+		o.Layout = LayoutFixed
+	}
 	if o.FrameSize == 0 {
 		o.FrameSize = DefaultFrameSize
+		if o.Layout == LayoutFiles {
+			o.FrameSize = FilesFrameSize
+		}
 	}
 	if o.Level == 0 {
 		o.Level = DefaultLevel

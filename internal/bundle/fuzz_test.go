@@ -79,6 +79,9 @@ func FuzzKeyrings(f *testing.F) {
 
 func FuzzFrames(f *testing.F) {
 	f.Add(find(f, entries(f, vector(f, "tiny.abu")), "rootfs.frames").data)
+	f.Add((&FrameIndex{ImageSize: 3*BlockSize + 512, FrameSize: MinFrameSize, Varied: true, Frames: []Frame{
+		{Len: BlockSize, CompressedLen: 9}, {Len: BlockSize, CompressedLen: 10}, {Len: BlockSize + 512, CompressedLen: 11},
+	}}).Marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := ParseFrames(b)
 		if err == nil && !bytes.Equal(x.Marshal(), b) {

@@ -33,7 +33,8 @@ type Image struct {
 	Name           string // "rootfs", "boot"
 	Size           int64  // bytes of the image, a multiple of 512
 	SHA256         Digest // of the image
-	FrameSize      int64  // bytes of image in each frame but the last
+	FrameSize      int64  // bytes of image in each frame but the last, or in the longest
+	VariedFrames   int64  // number of frames when they have different lengths; else 0
 	FramesSHA256   Digest // of NAME.frames
 	BlocksSize     int64  // bytes of NAME.blocks
 	BlocksSHA256   Digest // of NAME.blocks
@@ -111,6 +112,7 @@ func parseImage(o *object) Image {
 		Size:               int64(o.integer("size", maxImageSize)),
 		SHA256:             o.digest("sha256"),
 		FrameSize:          int64(o.integer("frameSize", MaxFrameSize)),
+		VariedFrames:       int64(o.optionalInteger("variedFrames", maxFrames)),
 		FramesSHA256:       o.digest("framesSha256"),
 		BlocksSize:         int64(o.integer("blocksSize", maxInteger)),
 		BlocksSHA256:       o.digest("blocksSha256"),
@@ -154,6 +156,9 @@ func (img Image) tree() map[string]any {
 		"blocksSize":     uint64(img.BlocksSize),
 		"blocksSha256":   img.BlocksSHA256.String(),
 		"compressedSize": uint64(img.CompressedSize),
+	}
+	if img.VariedFrames != 0 {
+		o["variedFrames"] = uint64(img.VariedFrames)
 	}
 	setText(o, "filesystem", img.Filesystem)
 	setTexts(o, "filesystemFeatures", img.FilesystemFeatures)

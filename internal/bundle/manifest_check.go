@@ -90,7 +90,10 @@ func (img Image) check() error {
 	if err := checkGeometry(img.Size, img.FrameSize); err != nil {
 		return err
 	}
-	n := frameCount(img.Size, img.FrameSize)
+	n := img.frames()
+	if v := img.VariedFrames; v != 0 && (v < frameCount(img.Size, img.FrameSize) || v > maxVaried(img.Size)) {
+		return fmt.Errorf("variedFrames %d is impossible for an image of %d bytes", v, img.Size)
+	}
 	if img.CompressedSize < n || img.CompressedSize > n*maxCompressed(img.FrameSize) {
 		return fmt.Errorf("compressedSize %d is impossible for %d frames of %d bytes", img.CompressedSize, n, img.FrameSize)
 	}
@@ -126,6 +129,14 @@ func checkGeometry(size, frameSize int64) error {
 		return fmt.Errorf("%d frames; at most %d: make the frames larger", n, maxFrames)
 	}
 	return nil
+}
+
+// frames is the number of frames of the image.
+func (img Image) frames() int64 {
+	if img.VariedFrames != 0 {
+		return img.VariedFrames
+	}
+	return frameCount(img.Size, img.FrameSize)
 }
 
 func frameCount(size, frameSize int64) int64 { return (size + frameSize - 1) / frameSize }

@@ -72,6 +72,13 @@ func (o *CreateOptions) packImage(ctx context.Context, src ImageSource, dir stri
 		return nil, err
 	}
 	p := &packer{in: in, size: size, frameSize: o.FrameSize, spool: spool, progress: progress, blocks: newBlockWriter(size)}
+	if o.Layout == LayoutFiles {
+		p.varied = true
+		if p.cuts, err = o.planFiles(in, size); err != nil {
+			spool.Close()
+			return nil, err
+		}
+	}
 	if err := p.run(ctx, o); err != nil {
 		spool.Close()
 		return nil, err
@@ -87,6 +94,8 @@ type packer struct {
 	in        io.ReaderAt
 	size      int64
 	frameSize int64
+	varied    bool
+	cuts      []int64 // of varied frames: where those end that are not read yet
 	spool     *os.File
 	progress  func(int64)
 
@@ -140,7 +149,11 @@ func (p *packer) readFrame() (rawFrame, error) {
 	if p.off == p.size {
 		return rawFrame{}, io.EOF
 	}
-	f := rawFrame{p.off, make([]byte, min(p.frameSize, p.size-p.off))}
+	end := min(p.off+p.frameSize, p.size)
+	if p.varied {
+		end, p.cuts = p.cuts[0], p.cuts[1:]
+	}
+	f := rawFrame{p.off, make([]byte, end-p.off)}
 	if n, err := p.in.ReadAt(f.data, f.off); n < len(f.data) {
 		if errors.Is(err, io.EOF) {
 			return rawFrame{}, errors.New("the file became shorter while it was read")
@@ -152,13 +165,16 @@ func (p *packer) readFrame() (rawFrame, error) {
 }
 
 func (p *packer) result() *packedImage {
-	x := &FrameIndex{ImageSize: p.size, FrameSize: p.frameSize, Frames: p.frames}
+	x := &FrameIndex{ImageSize: p.size, FrameSize: p.frameSize, Varied: p.varied, Frames: p.frames}
 	r := &packedImage{frames: x.Marshal(), blocks: p.blocks.bytes(), spool: p.spool}
 	r.image = Image{
 		Size: p.size, SHA256: p.sum,
 		FrameSize: p.frameSize, FramesSHA256: digest(r.frames),
 		BlocksSize: int64(len(r.blocks)), BlocksSHA256: digest(r.blocks),
 		CompressedSize: x.CompressedSize(),
+	}
+	if x.Varied {
+		r.image.VariedFrames = int64(len(x.Frames))
 	}
 	return r
 }

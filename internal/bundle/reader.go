@@ -17,6 +17,7 @@ type Reader struct {
 	manifest *Manifest
 	next     int // index of the next image
 	current  *ImageReader
+	onBlocks func(first, n int64, h BlockHash) // of the next image; may be nil
 }
 
 // Open reads keyrings.json and manifest.dsse.json and verifies the keyring
@@ -53,6 +54,25 @@ func (r *Reader) Keyring() *Keyring { return r.keyring }
 // one they need not: steps before the given keyring prove nothing.
 func (r *Reader) Keyrings() []byte { return r.keyrings }
 
+// OnBlocks has fn called with the block index of the image that Next reads
+// next, as ScanBlocks does it. The index is checked when Next returns; before
+// that its words are hints.
+func (r *Reader) OnBlocks(fn func(first, n int64, h BlockHash)) { r.onBlocks = fn }
+
+// IndexEnd is where in the bundle the indexes of the next image end and its
+// compressed bytes begin: what Next reads, when no image is under way.
+func (r *Reader) IndexEnd() int64 {
+	end := r.tar.pos + r.tar.pad
+	if r.next < len(r.manifest.Images) {
+		img := r.manifest.Images[r.next]
+		for _, size := range []int64{framesSize(img.frames(), img.VariedFrames != 0), img.BlocksSize} {
+			end += tarBlock + size + tarPadding(size)
+		}
+		end += tarBlock
+	}
+	return end
+}
+
 // Next passes over what is left of the current image, reads the indexes of
 // the next one and checks them against the manifest. After the last image it
 // reads the end of the bundle and returns io.EOF; anything that follows
@@ -74,12 +94,15 @@ func (r *Reader) Next() (*ImageReader, error) {
 	if err := ir.readFrames(); err != nil {
 		return nil, err
 	}
-	if err := ir.readBlocks(); err != nil {
+	fn := r.onBlocks
+	r.onBlocks = nil
+	if err := ir.readBlocks(fn); err != nil {
 		return nil, err
 	}
 	if err := r.tar.nextOf(ir.image.Name+zstSuffix, ir.image.CompressedSize); err != nil {
 		return nil, err
 	}
+	ir.start = r.tar.pos
 	r.current = ir
 	return ir, nil
 }
@@ -89,12 +112,13 @@ type ImageReader struct {
 	tar   *tarReader
 	image Image
 	index *FrameIndex
-	next  int // index of the next frame
+	next  int   // index of the next frame
+	start int64 // where in the bundle the first frame's compressed bytes begin
 }
 
 func (ir *ImageReader) readFrames() error {
 	img, name := ir.image, ir.image.Name+framesSuffix
-	size := framesSize(frameCount(img.Size, img.FrameSize))
+	size := framesSize(img.frames(), img.VariedFrames != 0)
 	if err := ir.tar.nextOf(name, size); err != nil {
 		return err
 	}
@@ -109,7 +133,7 @@ func (ir *ImageReader) readFrames() error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
-	if index.ImageSize != img.Size || index.FrameSize != img.FrameSize || index.CompressedSize() != img.CompressedSize {
+	if index.ImageSize != img.Size || index.FrameSize != img.FrameSize || index.CompressedSize() != img.CompressedSize || index.Varied != (img.VariedFrames != 0) {
 		return formatErrorf("reading %s: sizes are not those in the manifest", name)
 	}
 	ir.index = index
@@ -119,12 +143,12 @@ func (ir *ImageReader) readFrames() error {
 // readBlocks hashes and checks the block index in pieces: that of a large
 // image is larger than what a small device can hold, and an update that
 // takes whole frames does not need it.
-func (ir *ImageReader) readBlocks() error {
+func (ir *ImageReader) readBlocks(fn func(first, n int64, h BlockHash)) error {
 	img, name := ir.image, ir.image.Name+blocksSuffix
 	if err := ir.tar.nextOf(name, img.BlocksSize); err != nil {
 		return err
 	}
-	h, p := sha256.New(), &blockParser{imageSize: img.Size}
+	h, p := sha256.New(), &blockParser{imageSize: img.Size, fn: fn}
 	buf := make([]byte, min(img.BlocksSize, 64<<10))
 	for ir.tar.left > 0 {
 		b := buf[:min(ir.tar.left, int64(len(buf)))]
@@ -148,6 +172,10 @@ func (ir *ImageReader) Image() Image { return ir.image }
 
 // Frames returns the verified frame index.
 func (ir *ImageReader) Frames() []Frame { return ir.index.Frames }
+
+// Start is where in the bundle the compressed bytes of the first frame begin;
+// those of the others follow without a gap.
+func (ir *ImageReader) Start() int64 { return ir.start }
 
 // MaxCompressed is the length of the longest compressed frame: a buffer of
 // this capacity serves every ReadFrame.

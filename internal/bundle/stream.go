@@ -33,6 +33,7 @@ func (s *readerStream) Skip(n int64) error {
 // under the names that its caller expects.
 type tarReader struct {
 	s    Stream
+	pos  int64 // bytes read or passed over
 	left int64 // of the current entry
 	pad  int64
 }
@@ -46,6 +47,7 @@ func (t *tarReader) next(name string) (size int64, err error) {
 	if _, err := io.ReadFull(t.s, h[:]); err != nil {
 		return 0, readError("the tar header of "+name, err)
 	}
+	t.pos += tarBlock
 	size, err = parseTarHeader(&h, name)
 	if err != nil {
 		return 0, formatErrorf("reading %s: %w", name, err)
@@ -82,6 +84,7 @@ func (t *tarReader) readFull(b []byte, what string) error {
 	}
 	n, err := io.ReadFull(t.s, b)
 	t.left -= int64(n)
+	t.pos += int64(n)
 	if err != nil {
 		return readError(what, err)
 	}
@@ -99,6 +102,7 @@ func (t *tarReader) skip(n int64, what string) error {
 		return readError(what, err)
 	}
 	t.left -= n
+	t.pos += n
 	return nil
 }
 
@@ -112,6 +116,7 @@ func (t *tarReader) endEntry() error {
 	if _, err := io.ReadFull(t.s, pad); err != nil {
 		return readError("the padding of a tar entry", err)
 	}
+	t.pos += int64(len(pad))
 	if !isZero(pad) {
 		return formatErrorf("reading the padding of a tar entry: it is not zero")
 	}

@@ -115,6 +115,7 @@ type body struct {
 	timer  *time.Timer
 	rc     io.ReadCloser
 
+	limit    int64         // the end that was asked for, of a range that has one; else 0
 	pos, end int64         // the next byte's offset in the file; end is -1 when unknown
 	waited   time.Duration // in Read, since the quota was last met
 	got      int64         // bytes since then

@@ -98,7 +98,7 @@ func (d *download) accept(ans answer) error {
 	if ans.id.size < 0 {
 		return errors.New("the server does not say how long the file is, so its end could not be told from a broken connection: use the address directly, without downloading first")
 	}
-	if err := d.src.learn(ans, 0); err != nil {
+	if err := d.src.learn(ans, 0, true); err != nil {
 		return err
 	}
 	d.size = ans.id.size

@@ -68,7 +68,7 @@ func (c *grabClient) Do(req *http.Request) (*http.Response, error) {
 	if got := req.Header.Get("Range"); got != want {
 		return nil, fmt.Errorf("internal error: grab asks for range %q, not %q", got, want)
 	}
-	b, err := d.src.fetch(req.Context(), c.have)
+	b, err := d.src.fetch(req.Context(), c.have, -1)
 	if err != nil {
 		return nil, err
 	}

@@ -43,13 +43,28 @@ func (s *httpSource) Open(ctx context.Context, off int64) (Stream, error) {
 	if off < 0 {
 		return nil, fmt.Errorf("internal error: opening %s at %d", s.Name(), off)
 	}
-	st := &httpStream{ctx: ctx, src: s, off: off, high: off, attempts: attempts{src: s}}
+	return s.open(ctx, off, nil)
+}
+
+// OpenRanges opens a stream at the first of the ranges.
+func (s *httpSource) OpenRanges(ctx context.Context, ranges []Range) (Planned, error) {
+	if len(ranges) == 0 || ranges[0].Off < 0 {
+		return nil, fmt.Errorf("internal error: opening %s for %d ranges", s.Name(), len(ranges))
+	}
+	return s.open(ctx, ranges[0].Off, ranges)
+}
+
+func (s *httpSource) open(ctx context.Context, off int64, plan []Range) (*httpStream, error) {
+	st := &httpStream{ctx: ctx, src: s, off: off, high: off, plan: plan, attempts: attempts{src: s}}
 	// Connect now: a wrong address should fail here, and Size be known after.
 	if err := st.seek(); err != nil {
 		return nil, err
 	}
 	return st, nil
 }
+
+// HasRanges reports whether a new request is sure to be answered with a range.
+func (s *httpSource) HasRanges() bool { return s.jumps() }
 
 func (s *httpSource) Size() int64 {
 	s.mu.Lock()
@@ -66,29 +81,33 @@ func (s *httpSource) Name() string     { return displayURL(s.conn.url) }
 
 func (s *httpSource) Close() error { return nil }
 
-// fetch makes one attempt to get the file from off on. The body may begin
-// earlier, at 0, when the server has no ranges.
-func (s *httpSource) fetch(ctx context.Context, off int64) (*body, error) {
+// fetch makes one attempt to get the file from off on, up to limit unless that
+// is negative. The body may begin earlier, at 0, and end later, when the server
+// has no ranges.
+func (s *httpSource) fetch(ctx context.Context, off, limit int64) (*body, error) {
 	s.mu.Lock()
 	known, id := s.known, s.id
 	// A range makes sense unless the server is known to have none, or nothing
 	// would tell whether it is of the same file as before.
-	ranged := off > 0 && !s.noRanges && (!known || id.validator() != "")
+	ranged := (off > 0 || limit >= 0) && !s.noRanges && (!known || id.validator() != "")
 	s.mu.Unlock()
-	ans, b, err := s.conn.get(ctx, off, -1, ranged, id.validator())
+	ans, b, err := s.conn.get(ctx, off, limit, ranged, id.validator())
 	if errors.Is(err, errNoBytes) && known {
 		return nil, fmt.Errorf("%w: %w", errChanged, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.learn(ans, off); err != nil {
+	if err := s.learn(ans, off, ranged); err != nil {
 		b.Close()
 		return nil, err
 	}
 	// A body without a length of its own ends where the file is known to end.
 	if size := s.Size(); b.end < 0 && size >= 0 {
 		b.end = size
+	}
+	if ranged && ans.partial {
+		b.limit = limit
 	}
 	return b, nil
 }
@@ -102,7 +121,7 @@ func (s *httpSource) jumps() bool {
 }
 
 // learn keeps what the first answer says and holds later ones against it.
-func (s *httpSource) learn(ans answer, off int64) error {
+func (s *httpSource) learn(ans answer, off int64, ranged bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ans.id.size > s.conn.opts.MaxSize {
@@ -110,7 +129,7 @@ func (s *httpSource) learn(ans answer, off int64) error {
 	}
 	whole := off > 0 && ans.start == 0
 	s.ranges = s.ranges || ans.ranges == "bytes"
-	s.noRanges = s.noRanges || ans.ranges == "none" || whole
+	s.noRanges = s.noRanges || ans.ranges == "none" || ranged && !ans.partial
 	if !s.known {
 		s.known, s.id = true, ans.id
 		return nil

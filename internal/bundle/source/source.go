@@ -55,6 +55,29 @@ type Stream interface {
 	Skip(n int64) error
 }
 
+// A Ranger is a Source whose streams can be told what will be read of them, so
+// that nothing else is fetched.
+type Ranger interface {
+	Source
+	// OpenRanges is Open for a stream that will be read only in ranges, which
+	// are sorted and apart; see Planned.
+	OpenRanges(ctx context.Context, ranges []Range) (Planned, error)
+	// HasRanges reports whether the server is known to have ranges.
+	HasRanges() bool
+}
+
+// A Range is the bytes [Off, End) of a bundle.
+type Range struct{ Off, End int64 }
+
+// Planned is a stream that fetches each range of its plan by one request, and
+// nothing between them. What lies outside of all ranges is fetched with
+// everything behind it, as by a stream without a plan.
+type Planned interface {
+	Stream
+	// Plan replaces the plan.
+	Plan(ranges []Range)
+}
+
 // Open opens the bundle that ref names: a path, "-" for stdin, or an address
 // that begins with http:// or https://. It talks to no server yet.
 func Open(ctx context.Context, ref string, stdin io.Reader, o Options) (Source, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sort"
 )
 
 // httpStream reads a file from a server and goes on after broken connections.
@@ -16,6 +17,7 @@ type httpStream struct {
 	src  *httpSource
 	off  int64
 	body *body // nil: none open
+	plan []Range
 
 	attempts attempts
 	high     int64 // the highest offset that a body reached
@@ -42,6 +44,29 @@ func (s *httpStream) Read(p []byte) (int, error) {
 	}
 }
 
+// Plan implements Planned. A body that is open and goes beyond what is wanted
+// now is given up when the gap is reached.
+func (s *httpStream) Plan(ranges []Range) { s.plan = ranges }
+
+// limit is the end of the planned range that off lies in; -1 when there is
+// none.
+func (s *httpStream) limit() int64 {
+	i := sort.Search(len(s.plan), func(i int) bool { return s.plan[i].End > s.off })
+	if i < len(s.plan) && s.plan[i].Off <= s.off {
+		return s.plan[i].End
+	}
+	return -1
+}
+
+// threshold is the gap from which on a new request pays. With a plan, the
+// gaps that did not pay are part of its ranges already.
+func (s *httpStream) threshold() int64 {
+	if len(s.plan) > 0 {
+		return 1
+	}
+	return s.src.conn.opts.SkipThreshold
+}
+
 // Skip passes over n bytes. It only notes them: see seek.
 func (s *httpStream) Skip(n int64) error {
 	if size := s.src.Size(); n < 0 || size >= 0 && n > size-s.off {
@@ -66,7 +91,7 @@ func (s *httpStream) seek() error {
 		if s.err != nil {
 			return s.err
 		}
-		if s.body != nil && s.off-s.body.pos >= s.src.conn.opts.SkipThreshold && s.src.jumps() {
+		if s.body != nil && s.off-s.body.pos >= s.threshold() && s.src.jumps() {
 			s.drop()
 		}
 		if s.body == nil {
@@ -116,7 +141,7 @@ func (s *httpStream) readBody(p []byte) (int, error) {
 // ended handles the error that a body ended with. nil means: go on, with a new
 // body; io.EOF is the end of the file.
 func (s *httpStream) ended(err error) error {
-	end, gained := s.body.pos, s.gained
+	end, gained, limit := s.body.pos, s.gained, s.body.limit
 	s.drop()
 	if err != io.EOF {
 		return s.retry(err)
@@ -124,6 +149,9 @@ func (s *httpStream) ended(err error) error {
 	size := s.src.Size()
 	if size < 0 || end >= size {
 		return s.fail(io.EOF)
+	}
+	if limit > 0 && end >= limit {
+		return nil // all that was asked for
 	}
 	// A 206 may bring less than asked for (RFC 9110 §15.3.7), but not crumbs
 	// for ever.
@@ -144,7 +172,7 @@ func (s *httpStream) drop() {
 // connect opens a body, with as many attempts as the options allow.
 func (s *httpStream) connect() error {
 	for {
-		b, err := s.src.fetch(s.ctx, s.off)
+		b, err := s.src.fetch(s.ctx, s.off, s.limit())
 		if err == nil {
 			s.body = b
 			return nil
