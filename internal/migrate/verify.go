@@ -12,6 +12,9 @@ import (
 	"github.com/abupdate/abupdate/internal/update"
 )
 
+// rootImage is the name of the image that goes into a slot.
+const rootImage = "rootfs"
+
 // signedManifest is that of the image for slot a, its signature verified once
 // more: between prepare and now the old system has had this disk for itself.
 func (m *Migrator) signedManifest() (*bundle.Manifest, error) {
