@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -45,12 +46,20 @@ func (m *migration) goesHome(release, reason string, before manifest) {
 // start prepares and starts a migration; the device reboots.
 func (m *migration) start(release string) {
 	m.t.Helper()
-	source, err := m.vendor.bundle(m.t.Context(), release)
-	m.must(err)
-	m.abupdate(0, "migrate prepare --slot-size 400MiB "+source)
+	m.abupdate(0, "migrate prepare --slot-size 400MiB "+m.url(release))
 	m.abupdate(0, "migrate status")
-	m.abupdate(0, "migrate start")
-	m.on("systemd-run --no-block systemctl reboot")
+	m.leave("migrate start")
+}
+
+// leave runs a command of abupdate that ends in a reboot, perhaps before its
+// exit code has come through.
+func (m *migration) leave(command string) {
+	m.t.Helper()
+	out, code, err := m.ssh(m.t.Context(), rootKey, "abupdate "+command)
+	m.t.Logf("abupdate %s: exit code %d, %v\n%s", command, code, err, out)
+	if err != nil && !errors.Is(err, errNotReachable) || code != 0 {
+		m.t.Fatalf("abupdate %s: exit code %d, %v", command, code, err)
+	}
 }
 
 // reachableAsOld is a short form of reachableAsBefore for the old system,

@@ -146,7 +146,10 @@ func (v *migrateVendor) oldDisk(ctx context.Context, l oldsystem.Layout, data in
 		}
 		return oldsystem.Build(ctx, v.cache(), oldsystem.Options{
 			Layout: l, RPM: v.rpm, Key: key, Data: data,
-			Files: map[string][]byte{"/etc/abupdate/keyring.json": keyring},
+			Files: map[string][]byte{
+				"/etc/abupdate/keyring.json": keyring,
+				"/etc/abupdate/config.toml":  []byte("[device]\ncompatible = \"" + migrateCompatible + "\"\n"),
+			},
 		}, path)
 	})
 }
