@@ -17,8 +17,11 @@ import (
 	"github.com/abupdate/abupdate/internal/update"
 )
 
-// bootImage is the name of the image with the boot loader.
-const bootImage = "boot"
+// Names of the images in a bundle.
+const (
+	rootImage = "rootfs"
+	bootImage = "boot"
+)
 
 // offer is what a bundle with verified signatures offers to a device that has
 // no state file to judge it by.
