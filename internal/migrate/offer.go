@@ -17,11 +17,8 @@ import (
 	"github.com/abupdate/abupdate/internal/update"
 )
 
-// Names of the images in a bundle.
-const (
-	rootImage = "rootfs"
-	bootImage = "boot"
-)
+// bootImage is the name of the image with the boot loader.
+const bootImage = "boot"
 
 // offer is what a bundle with verified signatures offers to a device that has
 // no state file to judge it by.
