@@ -160,7 +160,9 @@ func TestFaultInTable(t *testing.T) {
 
 // faults are the ways in which a disk fails.
 var faults = []blockdevtest.Fault{
-	{Err: unix.EIO}, {Err: unix.ENOSPC}, {Err: unix.EROFS},
+	{Err: unix.EIO},
+	{Err: unix.ENOSPC},
+	{Err: unix.EROFS},
 	{Err: io.ErrShortWrite, Short: true},
 	{Err: unix.EIO, Short: true, Only: func(o blockdevtest.Op) bool { return o.Sync }},
 }
