@@ -241,7 +241,7 @@ func (st *starting) handOver() error {
 // phase stays: should the switch be cut, it counts.
 func (st *starting) saveStarted() error {
 	started := *st.j
-	started.Phase, started.Attempts, started.Reason, started.Log = PhaseStarted, 0, "", ""
+	started.Phase, started.Restoring, started.Attempts, started.Reason, started.Log = PhaseStarted, false, 0, "", ""
 	started.KeepOld = st.o.KeepOld
 	return started.Record(st.store)
 }
