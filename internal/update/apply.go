@@ -61,7 +61,7 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	defer func() { b.Close() }()
 	done := Applied{Slot: u.facts.Target(), Version: b.Manifest().Version}
 	if o.VerifyFirst {
-		if err := u.verifyAll(ctx, b.Reader); err != nil {
+		if err := u.verifyAll(ctx, b); err != nil {
 			return done, err
 		}
 		again, err := u.openBundle(ctx, src, o)
@@ -80,7 +80,7 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	if o.DryRun {
 		return done, nil
 	}
-	if err := u.install(ctx, b.Reader, o, &done); err != nil {
+	if err := u.install(ctx, src, b, o, &done); err != nil {
 		return done, errors.Join(err, u.noteFailure(ctx, &done, err))
 	}
 	if o.NoReadBack {
@@ -113,31 +113,9 @@ func (u *Updater) checkPreserve(ctx context.Context, id slot.ID) error {
 	return nil
 }
 
-// openBundle verifies the bundle's head and holds it against this device.
-// The caller closes it.
-func (u *Updater) openBundle(ctx context.Context, src source.Source, o ApplyOptions) (*openedBundle, error) {
-	stream, err := src.Open(ctx, 0)
-	if err != nil {
-		return nil, err
-	}
-	b, err := bundle.Open(stream, u.trust.Keyring)
-	if err == nil {
-		err = u.admit(b, o)
-	}
-	if err != nil {
-		return nil, errors.Join(err, stream.Close())
-	}
-	return &openedBundle{b, stream}, nil
-}
-
-// openedBundle is a bundle and the stream under it.
-type openedBundle struct {
-	*bundle.Reader
-	io.Closer
-}
-
 // verifyAll reads the rest of the bundle and checks every frame.
-func (u *Updater) verifyAll(ctx context.Context, b *bundle.Reader) error {
+func (u *Updater) verifyAll(ctx context.Context, b *openedBundle) error {
+	b.plan(nil)
 	for {
 		ir, err := b.Next()
 		if err == io.EOF {
@@ -146,16 +124,16 @@ func (u *Updater) verifyAll(ctx context.Context, b *bundle.Reader) error {
 		if err != nil {
 			return err
 		}
-		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name}
-		if err := p.run(ctx, ir, nil, nil); err != nil {
+		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name, ir: ir, recipe: newRecipe(ir.Frames(), nil)}
+		if _, err := p.run(ctx); err != nil {
 			return err
 		}
 	}
 }
 
 // install prepares the target, writes the image and reads it back.
-func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions, done *Applied) (err error) {
-	ir, err := nextImage(b, rootImage)
+func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundle, o ApplyOptions, done *Applied) (err error) {
+	ir, want, err := b.rootImage()
 	if err != nil {
 		return err
 	}
@@ -185,17 +163,13 @@ func (u *Updater) install(ctx context.Context, b *bundle.Reader, o ApplyOptions,
 			return err
 		}
 	}
-	p := pipeline{progress: u.o.Progress, label: "writing slot " + done.Slot.String()}
-	err = p.run(ctx, ir, w, held)
-	done.BytesWritten, done.BytesReused = w.BytesWritten(), sumOf(pieces, held)
-	if err != nil {
+	f := &filling{u: u, src: src, bundle: b, ir: ir, w: w, recipe: newRecipe(ir.Frames(), held), label: "writing slot " + done.Slot.String()}
+	if err := f.plan(ctx, want, dev); err != nil {
 		return err
 	}
-	// The rest of the bundle holds nothing for a slot, but must be well formed.
-	for err == nil {
-		_, err = b.Next()
-	}
-	if err != io.EOF {
+	err = f.run(ctx)
+	done.BytesWritten, done.BytesReused = w.BytesWritten(), f.recipe.reused()
+	if err != nil {
 		return err
 	}
 	if err := w.Finish(); err != nil {
@@ -224,16 +198,6 @@ func piecesOf(frames []bundle.Frame) []partition.Piece {
 		pieces[i] = partition.Piece{Off: f.Off, Len: f.Len, SHA256: f.SHA256, Zero: f.Zero}
 	}
 	return pieces
-}
-
-// sumOf returns the length of the pieces that are held, in bytes.
-func sumOf(pieces []partition.Piece, held []bool) (n int64) {
-	for i, h := range held {
-		if h {
-			n += pieces[i].Len
-		}
-	}
-	return n
 }
 
 // readBack compares the whole slot with the signed hashes, past the page
@@ -278,20 +242,4 @@ func (u *Updater) noteFailure(ctx context.Context, done *Applied, cause error) e
 		errs = append(errs, u.record(Result{Action: ActionApply, Slot: done.Slot.String(), Version: done.Version, Code: 1, Message: cause.Error()}))
 	}
 	return errors.Join(errs...)
-}
-
-// nextImage passes over images until the one named name.
-func nextImage(b *bundle.Reader, name string) (*bundle.ImageReader, error) {
-	for {
-		ir, err := b.Next()
-		if err == io.EOF {
-			return nil, fmt.Errorf("%w: the bundle has no image %q", bundle.ErrIncompatible, name)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if ir.Image().Name == name {
-			return ir, nil
-		}
-	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -20,6 +22,14 @@ import (
 type pipeline struct {
 	progress func(label string, done, total int64)
 	label    string
+	ir       *bundle.ImageReader
+	recipe   *recipe
+	w        *partition.SlotWriter // nil: frames are only checked
+
+	done atomic.Int64 // bytes of the image
+
+	mu     sync.Mutex
+	failed []int // frames that the device turned out not to have
 }
 
 // frameMemory bounds the buffers of a pipeline, in bytes; two frames in
@@ -32,58 +42,80 @@ func workers(frameSize int64) int {
 	return max(1, min(runtime.GOMAXPROCS(0), 4, int(frameMemory/(2*frameSize))))
 }
 
-// fetched is a frame on its way to a worker.
-type fetched struct {
-	frame      bundle.Frame
-	compressed []byte
+// job is a frame on its way to a worker.
+type job struct {
+	i          int
+	compressed []byte // nil: the frame is put together from the device
 	buf        []byte
 }
 
-// run moves the frames of ir to w; with a nil w it only checks them. Frames
-// that held names are there already: they are passed over, and not fetched
-// where the source allows that.
-func (p *pipeline) run(ctx context.Context, ir *bundle.ImageReader, w *partition.SlotWriter, held []bool) error {
-	n := workers(ir.Image().FrameSize)
+// run moves the frames. It returns those, in order, that were to come from the
+// device and do not have their hash: they were not written.
+func (p *pipeline) run(ctx context.Context) (failed []int, err error) {
+	frameSize := int(p.ir.Image().FrameSize)
+	n := workers(p.ir.Image().FrameSize)
 	free := make(chan []byte, n+1)
 	for range n + 1 {
 		free <- nil
 	}
-	jobs := make(chan fetched)
-	var done atomic.Int64
+	jobs := make(chan job)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(jobs)
-		return p.fetch(ctx, ir, w, held, free, jobs, &done)
+		return p.feed(ctx, free, jobs)
 	})
 	for range n {
 		g.Go(func() error {
-			dec, err := bundle.NewDecoder(int(ir.Image().FrameSize))
+			dec, err := bundle.NewDecoder(frameSize)
 			if err != nil {
 				return err
 			}
 			defer dec.Close()
-			plain := blockdev.AlignedBuffer(int(ir.Image().FrameSize))
+			plain := blockdev.AlignedBuffer(frameSize)
 			for j := range jobs {
-				if err := move(w, dec, j, plain); err != nil {
+				if err := p.move(dec, j, plain); err != nil {
 					return err
 				}
-				done.Add(j.frame.Len)
+				p.done.Add(p.recipe.frames[j.i].Len)
 				free <- j.buf
 			}
 			return nil
 		})
 	}
-	return g.Wait()
+	err = g.Wait()
+	slices.Sort(p.failed)
+	return p.failed, err
 }
 
-// move checks and decodes one frame and gives it to w.
-func move(w *partition.SlotWriter, dec *bundle.Decoder, j fetched, plain []byte) error {
-	out, err := dec.Decode(plain, j.frame, j.compressed)
-	if err != nil || w == nil {
+// move makes and checks one frame and gives it to the slot.
+func (p *pipeline) move(dec *bundle.Decoder, j job, plain []byte) error {
+	f := p.recipe.frames[j.i]
+	if j.compressed == nil {
+		return p.assemble(j, f)
+	}
+	out, err := dec.Decode(plain, f, j.compressed)
+	if err != nil || p.w == nil {
 		return err
 	}
-	if err := w.WriteFrame(j.frame.Off, out); err != nil {
-		return writeError(j.frame, err)
+	return writeFrame(p.w, f, out)
+}
+
+// assemble writes a frame that the device has.
+func (p *pipeline) assemble(j job, f bundle.Frame) error {
+	plain := j.buf[:f.Len]
+	p.recipe.read(f, plain, 0)
+	if f.Matches(plain) {
+		return writeFrame(p.w, f, plain)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = append(p.failed, j.i)
+	return nil
+}
+
+func writeFrame(w *partition.SlotWriter, f bundle.Frame, plain []byte) error {
+	if err := w.WriteFrame(f.Off, plain); err != nil {
+		return writeError(f, err)
 	}
 	return nil
 }
@@ -92,40 +124,35 @@ func writeError(f bundle.Frame, err error) error {
 	return fmt.Errorf("%w: bytes [%d, %d): %w", ErrWrite, f.Off, f.Off+f.Len, err)
 }
 
-// fetch reads the frames in their order and hands them out. Zeros need no
-// bundle: which frames they are is signed.
-func (p *pipeline) fetch(ctx context.Context, ir *bundle.ImageReader, w *partition.SlotWriter, held []bool, free chan []byte, jobs chan<- fetched, done *atomic.Int64) error {
-	total := ir.Image().Size
-	for i, f := range ir.Frames() {
+// feed goes over the frames in their order and hands out those that are work.
+func (p *pipeline) feed(ctx context.Context, free chan []byte, jobs chan<- job) error {
+	total, size := p.ir.Image().Size, max(p.ir.MaxCompressed(), int(p.ir.Image().FrameSize))
+	for i, f := range p.recipe.frames {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p.progress(p.label, done.Load(), total)
-		if w != nil && (f.Zero || held != nil && held[i]) {
-			if err := passOver(ir, w, f, held != nil && held[i]); err != nil {
+		p.progress(p.label, p.done.Load(), total)
+		from := p.recipe.origins[i]
+		if p.w != nil && (from == fromZeros || from == fromPlace) {
+			if err := p.passOver(f, from); err != nil {
 				return err
 			}
-			done.Add(f.Len)
 			continue
 		}
-		var buf []byte
+		j := job{i: i}
 		select {
-		case buf = <-free:
+		case j.buf = <-free:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if buf == nil {
-			buf = make([]byte, ir.MaxCompressed())
+		if j.buf == nil {
+			j.buf = blockdev.AlignedBuffer(size)
 		}
-		_, compressed, err := ir.ReadFrame(buf)
-		if err != nil {
-			if err == io.EOF {
-				err = fmt.Errorf("%w: the bundle ends before its last frame", bundle.ErrFormat)
-			}
+		if err := p.begin(&j, from); err != nil {
 			return err
 		}
 		select {
-		case jobs <- fetched{f, compressed, buf}:
+		case jobs <- j:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -134,12 +161,28 @@ func (p *pipeline) fetch(ctx context.Context, ir *bundle.ImageReader, w *partiti
 	return nil
 }
 
-// passOver leaves a frame in the bundle that the slot has, or that is zeros.
-func passOver(ir *bundle.ImageReader, w *partition.SlotWriter, f bundle.Frame, held bool) error {
-	if !held {
-		if err := w.WriteZeros(f.Off, f.Len); err != nil {
+// begin does for a frame what has to be done in the order of the image.
+func (p *pipeline) begin(j *job, from origin) (err error) {
+	if from == fromDevice {
+		// Before any later frame is written over it: see recipe.lasts.
+		p.recipe.read(p.recipe.frames[j.i], j.buf, inTarget)
+		return p.ir.SkipFrame()
+	}
+	_, j.compressed, err = p.ir.ReadFrame(j.buf)
+	if err == io.EOF {
+		err = fmt.Errorf("%w: the bundle ends before its last frame", bundle.ErrFormat)
+	}
+	return err
+}
+
+// passOver leaves a frame in the bundle that the slot has, or that is zeros:
+// which frames they are is signed.
+func (p *pipeline) passOver(f bundle.Frame, from origin) error {
+	if from == fromZeros {
+		if err := p.w.WriteZeros(f.Off, f.Len); err != nil {
 			return writeError(f, err)
 		}
 	}
-	return ir.SkipFrame()
+	p.done.Add(f.Len)
+	return p.ir.SkipFrame()
 }

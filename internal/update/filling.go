@@ -1,0 +1,112 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/bundle"
+	"github.com/abupdate/abupdate/internal/bundle/source"
+	"github.com/abupdate/abupdate/internal/partition"
+)
+
+// filling is a slot that gets its image: from the bundle, from its own old
+// content and from the running slot, whichever costs the least to fetch.
+type filling struct {
+	u      *Updater
+	src    source.Source
+	bundle *openedBundle
+	ir     *bundle.ImageReader
+	w      *partition.SlotWriter
+	recipe *recipe
+	label  string
+}
+
+// plan decides what is fetched. want is nil when parts of the bundle cannot be
+// fetched alone, and then all of it is.
+func (f *filling) plan(ctx context.Context, want *wanted, target blockdev.Device) error {
+	full := f.recipe.needed()
+	if want == nil || full < scanWorth {
+		return nil
+	}
+	if err := f.u.find(ctx, f.recipe, want, target); err != nil {
+		return err
+	}
+	ranges := merge(f.recipe.ranges(f.ir.Start()), maxRanges)
+	// A request costs a round trip, and blocks from here and there cost reads:
+	// for a tenth less the stream in one piece is the better way.
+	if total(ranges) > full-full/10 {
+		f.recipe.forgo()
+		return nil
+	}
+	if images := f.bundle.Manifest().Images; images[len(images)-1].Name == rootImage {
+		// The end of the bundle; what is small may come with the last frames.
+		end := f.ir.Start() + f.ir.Image().CompressedSize
+		ranges = merge(append(ranges, source.Range{Off: end, End: f.bundle.ranger.Size()}), maxRanges)
+	}
+	f.bundle.plan(ranges)
+	return nil
+}
+
+// run writes all frames, and those that the device did not have after all in
+// a second pass.
+func (f *filling) run(ctx context.Context) error {
+	p := &pipeline{progress: f.u.o.Progress, label: f.label, ir: f.ir, recipe: f.recipe, w: f.w}
+	failed, err := p.run(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.bundle.finish(); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	// The running system wrote to its slot meanwhile.
+	for _, i := range failed {
+		f.recipe.origins[i] = fromBundle
+	}
+	return f.fetch(ctx, failed)
+}
+
+// fetch gets single frames from the bundle.
+func (f *filling) fetch(ctx context.Context, frames []int) (err error) {
+	late := &recipe{frames: f.recipe.frames, origins: make([]origin, len(f.recipe.frames))}
+	for _, i := range frames {
+		late.origins[i] = fromBundle
+	}
+	ranges := late.ranges(f.ir.Start())
+	stream, err := f.bundle.ranger.OpenRanges(ctx, merge(ranges, maxRanges))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	dec, err := bundle.NewDecoder(int(f.ir.Image().FrameSize))
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	compressed := make([]byte, f.ir.MaxCompressed())
+	plain := blockdev.AlignedBuffer(int(f.ir.Image().FrameSize))
+	at := ranges[0].Off
+	for n, i := range frames {
+		frame := f.recipe.frames[i]
+		if err := stream.Skip(ranges[n].Off - at); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(stream, compressed[:frame.CompressedLen]); err != nil {
+			return fmt.Errorf("fetching the image bytes [%d, %d): %w", frame.Off, frame.Off+frame.Len, err)
+		}
+		at = ranges[n].End
+		out, err := dec.Decode(plain, frame, compressed[:frame.CompressedLen])
+		if err != nil {
+			return err
+		}
+		if err := writeFrame(f.w, frame, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
