@@ -111,8 +111,9 @@ func (m *Migrator) begin() (err error) {
 	}
 	m.oldBoots = err == nil
 	m.journal.Attempts++
-	if m.trialFailed() {
+	if m.trialFailed() && m.journal.CountedSeq != m.state.Seq {
 		m.journal.Failures++
+		m.journal.CountedSeq = m.state.Seq
 	}
 	return m.journal.Record(m.Store)
 }

@@ -144,6 +144,9 @@ type Journal struct {
 	// Failures counts, behind the point of no return of gather, the trials and
 	// turns of the migrator that have failed.
 	Failures int `json:"failures,omitempty"`
+	// CountedSeq is the boot state whose failed trial Failures has in it: the
+	// turns after that trial may be cut again and again, and it was one failure.
+	CountedSeq uint32 `json:"countedSeq,omitempty"`
 	// Attempts counts how often the migrator has begun.
 	Attempts int `json:"attempts"`
 	// Reason says, for people, why the last attempt failed.
