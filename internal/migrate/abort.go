@@ -146,7 +146,11 @@ func (h *host) takeBack(s *Survey, disk blockdev.Device, j *Journal) error {
 			return err
 		}
 	}
-	if len(j.Undo) > 0 && trialInForce(s.Disk.Table, j.Trial) {
+	mine, err := j.tableIsMine(disk, s.Disk.Table)
+	if err != nil {
+		return err
+	}
+	if mine {
 		writes := make([]partition.SectorWrite, len(j.Undo))
 		for i, u := range j.Undo {
 			writes[i] = partition.SectorWrite(u)
@@ -159,11 +163,43 @@ func (h *host) takeBack(s *Survey, disk blockdev.Device, j *Journal) error {
 	return h.forget(s, disk, j)
 }
 
-// trialInForce reports whether a table is that of the trial. If not, the
-// switch was never made, or somebody has changed the table since: what the
-// switch saved must not be written over that.
-func trialInForce(now, trial *partition.Table) bool {
-	return now != nil && trial != nil && slices.EqualFunc(now.Parts, trial.Parts, func(a, b partition.Part) bool {
+// tableIsMine reports whether the table in force is that of the trial, or the
+// one that Undo leads back to. If not, somebody has changed it since the
+// switch: what was saved must not be written over that.
+func (j *Journal) tableIsMine(disk blockdev.Device, now *partition.Table) (bool, error) {
+	if len(j.Undo) == 0 || now == nil {
+		return false, nil
+	}
+	if sameParts(now, j.Trial) {
+		return true, nil
+	}
+	old, err := partition.Read(&undone{disk, j.Undo})
+	if err != nil {
+		return false, fmt.Errorf("the table that was saved: %w", err)
+	}
+	return sameParts(now, old), nil
+}
+
+// undone is a disk as it would be with the saved sectors written back.
+type undone struct {
+	blockdev.Device
+	saved []SavedSectors
+}
+
+// ReadAt implements blockdev.Device.
+func (u *undone) ReadAt(p []byte, off int64) (int, error) {
+	n, err := u.Device.ReadAt(p, off)
+	for _, s := range u.saved {
+		if from := max(off, s.Off); from < off+int64(len(p)) && from < s.Off+int64(len(s.Bytes)) {
+			copy(p[from-off:], s.Bytes[from-s.Off:])
+		}
+	}
+	return n, err
+}
+
+// sameParts compares what is where in two tables.
+func sameParts(a, b *partition.Table) bool {
+	return slices.EqualFunc(a.Parts, b.Parts, func(a, b partition.Part) bool {
 		return a.Number == b.Number && a.Start == b.Start && a.Size == b.Size
 	})
 }

@@ -251,10 +251,6 @@ func (m *oldMachine) options(v *vendor, path string) PrepareOptions {
 	}
 }
 
-func startOptions() StartOptions {
-	return StartOptions{KeepOld: -1, Parity: func(*bootctl.Store) error { return nil }, Progress: func(string, int64, int64) {}}
-}
-
 // checkPrepared judges by the disk what prepare has left.
 func (m *oldMachine) checkPrepared(j *Journal, v *vendor) {
 	t := m.t
@@ -330,7 +326,7 @@ func TestMigrationThereAndBack(t *testing.T) {
 			}
 			table, err := partition.Read(m.disk())
 			must(t, err)
-			if code := m.read(0, 440); bytes.Equal(code, m.lba0[:440]) || !bytes.Equal(code, j.BootCode) || !trialInForce(table, j.Trial) {
+			if code := m.read(0, 440); bytes.Equal(code, m.lba0[:440]) || !bytes.Equal(code, j.BootCode) || !sameParts(table, j.Trial) {
 				t.Errorf("after the switch: %+v", table)
 			}
 			state, _, err := m.store(j.StateOff).State()

@@ -29,6 +29,9 @@ func (a *attempt) settle(f *offer, host preserve.Host) (*Journal, error) {
 		BootNumber: a.numbers.boot, ANumber: a.numbers.a, BNumber: a.numbers.b, DataNumber: a.numbers.data,
 		DataMode: a.data.Mode, DataVolume: a.data.Volume, Trees: a.copiedTrees(), Old: oldVolumes(s), KeepOld: -1,
 	}
+	if a.copied != nil {
+		j.Copy = Region{a.copied.Start, a.copied.Size}
+	}
 	for _, l := range host.Links {
 		j.Links = append(j.Links, Link(l))
 	}
