@@ -42,6 +42,7 @@ var tables = []struct {
 	{"size", (*bench).sizes},
 	{"install", (*bench).install},
 	{"again", (*bench).again},
+	{"ranges", (*bench).ranges},
 }
 
 func run(args []string) error {
@@ -94,6 +95,13 @@ func contains(list []string, s string) bool {
 
 // image is the path of an input, such as "v1".
 func (b *bench) image(name string) string { return filepath.Join(b.inputs, name+".img") }
+
+// remove deletes files below the work directory: disks are scarce.
+func (b *bench) remove(names ...string) {
+	for _, name := range names {
+		_ = os.Remove(b.path(name))
+	}
+}
 
 // path is a file below the work directory.
 func (b *bench) path(name string) string { return filepath.Join(b.work, name) }

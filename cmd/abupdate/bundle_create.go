@@ -20,6 +20,7 @@ type createFlags struct {
 	keys         []string
 	frameSize    sizeFlag
 	layout       string
+	previous     string
 	out          string
 }
 
@@ -49,6 +50,7 @@ attach-signature.`,
 	flags.IntVar(&f.Level, "level", bundle.DefaultLevel, fmt.Sprintf("zstd `LEVEL`; from %d on the zstd program does it", bundle.ProgramLevel))
 	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; with --layout files the most, 1MiB)")
 	flags.StringVar(&f.layout, "layout", bundle.LayoutFixed.String(), "`fixed|files`: files lets frames begin where files do, so that devices with another version fetch less")
+	flags.StringVar(&f.previous, "previous", "", "older bundle `OLD.abu`: report, file by file, what the new one costs devices that have it")
 	flags.StringVar(&f.out, "out", "", "bundle `B.abu` to write")
 	for _, name := range []string{"rootfs", "product", "version", "compatible", "out"} {
 		_ = c.MarkFlagRequired(name)
@@ -76,6 +78,11 @@ func (a *app) bundleCreate(ctx context.Context, f createFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.previous != "" {
+		if err := a.reportPrevious(f); err != nil {
+			return err
+		}
+	}
 	a.ui.Result(result{Type: "result"}, func() {
 		a.ui.Printf("%s: %s %s", f.out, m.Product, m.Version)
 		for _, img := range m.Images {
@@ -98,6 +105,12 @@ func (f *createFlags) load() (err error) {
 	f.Images = []bundle.ImageSource{{Name: "rootfs", Path: f.rootfs, KernelArgs: f.kernelArgs}}
 	if f.boot != "" {
 		f.Images = append(f.Images, bundle.ImageSource{Name: "boot", Path: f.boot})
+	}
+	if f.previous != "" {
+		// Now, and not when the bundle is packed.
+		if _, err := os.Stat(f.previous); err != nil {
+			return err
+		}
 	}
 	if f.keyrings != "" {
 		if f.Keyrings, err = os.ReadFile(f.keyrings); err != nil {

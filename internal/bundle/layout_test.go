@@ -14,8 +14,9 @@ import (
 	"github.com/abupdate/abupdate/internal/extfiles"
 )
 
-// filesImage is a small ext4 with a large file, small ones and free space.
-func filesImage(t *testing.T) []byte {
+// filesImage is a small ext4 with a large file, small ones and free space;
+// files replaces some of them.
+func filesImage(t *testing.T, files map[string][]byte) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
@@ -23,6 +24,9 @@ func filesImage(t *testing.T) []byte {
 	must(t, os.WriteFile(filepath.Join(tree, "large"), bytes.Repeat([]byte("large file\n"), 50000), 0o644))
 	for _, name := range []string{"one", "two", "three"} {
 		must(t, os.WriteFile(filepath.Join(tree, name), bytes.Repeat([]byte(name), 4000), 0o644))
+	}
+	for name, data := range files {
+		must(t, os.WriteFile(filepath.Join(tree, name), data, 0o644))
 	}
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	image := filepath.Join(dir, "image")
@@ -52,7 +56,7 @@ func packFiles(t *testing.T, image []byte, key *PrivateKey) (path string, m *Man
 // TestLayoutFiles: a large file has frames of its own, and the zstd program
 // restores the image from the entry.
 func TestLayoutFiles(t *testing.T) {
-	image, key := filesImage(t), vectorKey(t, 1)
+	image, key := filesImage(t, nil), vectorKey(t, 1)
 	path, m := packFiles(t, image, key)
 	f, err := os.Open(path)
 	must(t, err)

@@ -267,4 +267,3 @@ func TestMerge(t *testing.T) {
 		t.Errorf("a gap of 10 bytes costs a request: %v", out)
 	}
 }
-
