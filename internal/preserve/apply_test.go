@@ -103,8 +103,10 @@ func samePicture(tb testing.TB, what string, got, want Tree) {
 // may make of it, and restores again. The result is always the complete set,
 // and the first run never said that it was done.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	old, new := elTrees(t)
 	want := restored(t, old, new)
+	first := mustPlan(t, old, new) // a plan changes nothing, so it serves them all
 	points := 0
 	for cut := range want.steps {
 		policies := []settle{settleNothing, settleEverything}
@@ -114,7 +116,7 @@ func TestCut(t *testing.T) {
 		for i, keep := range policies {
 			c := newCrashFS(t, new)
 			c.cutAt = cut
-			if err := mustPlan(t, old, c).apply(context.Background(), c); !errors.Is(err, ErrPreserve) {
+			if err := first.apply(context.Background(), c); !errors.Is(err, ErrPreserve) {
 				t.Fatalf("cut at step %d: %v", cut, err)
 			}
 			after := c.crash(keep)
@@ -131,6 +133,7 @@ func TestCut(t *testing.T) {
 
 // TestCutInRecovery cuts again and again.
 func TestCutInRecovery(t *testing.T) {
+	t.Parallel()
 	old, new := elTrees(t)
 	want := restored(t, old, new)
 	const seeds = 60
@@ -157,8 +160,10 @@ func TestCutInRecovery(t *testing.T) {
 // that went read-only. The restore says so, and both the same plan and a new
 // one finish the job when the disk works again.
 func TestFault(t *testing.T) {
+	t.Parallel()
 	old, new := elTrees(t)
 	want := restored(t, old, new)
+	first := mustPlan(t, old, new)
 	for _, fault := range []struct {
 		errno  unix.Errno
 		sticky bool
@@ -168,7 +173,7 @@ func TestFault(t *testing.T) {
 			for at := range want.steps {
 				c := newCrashFS(t, new)
 				c.failAt, c.errno, c.sticky = at, fault.errno, fault.sticky
-				p := mustPlan(t, old, c)
+				p := first
 				if err := p.apply(context.Background(), c); !errors.Is(err, ErrPreserve) || !errors.Is(err, fault.errno) {
 					t.Fatalf("at step %d: %v", at, err)
 				}
@@ -188,14 +193,16 @@ func TestFault(t *testing.T) {
 // TestOutdatedRestore restores, complete or cut, and then the old system
 // changes: the next restore leaves nothing of the first behind.
 func TestOutdatedRestore(t *testing.T) {
+	t.Parallel()
 	old, new := elTrees(t)
 	later := elLater(t)
 	want := restored(t, later, new)
-	first := restored(t, old, new)
-	for cut := 0; cut <= first.steps; cut += 3 {
+	first := mustPlan(t, old, new)
+	steps := restored(t, old, new).steps
+	for cut := 0; cut <= steps; cut += 3 {
 		c := newCrashFS(t, new)
 		c.cutAt = cut
-		_ = mustPlan(t, old, c).apply(context.Background(), c)
+		_ = first.apply(context.Background(), c)
 		for i, keep := range []settle{settleNothing, settleEverything, settleSome(uint64(cut))} {
 			after := c.crash(keep)
 			if err := mustPlan(t, later, after).apply(context.Background(), after); err != nil {

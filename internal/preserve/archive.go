@@ -78,7 +78,7 @@ func (a *archiveWriter) add(e Entry, target string, xattrs map[string]string, co
 		return nil
 	}
 	check := sha256.New()
-	n, err := io.Copy(io.MultiWriter(a.tw, check), content)
+	n, err := io.Copy(io.MultiWriter(a.tw, check), io.LimitReader(content, e.Size+1))
 	if err != nil {
 		return err
 	}

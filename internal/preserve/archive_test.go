@@ -48,6 +48,7 @@ func sketch(p *Plan) string {
 // TestCaptureIsEnough: for every system of the fixtures the plan from a
 // capture archive is the plan from the system itself.
 func TestCaptureIsEnough(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/handlers/*/*.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +137,7 @@ func TestCaptureLargeFileAndXattrs(t *testing.T) {
 // TestAttack_RestoreArchive: an archive with one bit changed, cut short,
 // lengthened, or made by another tar is refused.
 func TestAttack_RestoreArchive(t *testing.T) {
+	t.Parallel()
 	old, new := elTrees(t)
 	whole := capture(t, old, new)
 	open := func(b []byte) error {

@@ -76,6 +76,7 @@ func mustAccounts(t *testing.T, tree Tree) *accounts {
 
 // TestMergeProperties checks on generated databases what must hold for all.
 func TestMergeProperties(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(3000) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		old, new := mustAccounts(t, randomAccounts(rng, true)), mustAccounts(t, randomAccounts(rng, false))

@@ -38,6 +38,7 @@ var inertLine = regexp.MustCompile(`^id=[ -~]*$`)
 // file but as the inert name of a profile; a file that is carried as it is
 // has the value in quotes, as bash reads it.
 func TestAttack_IfcfgMetacharacters(t *testing.T) {
+	t.Parallel()
 	for _, key := range attackKeys {
 		for _, value := range attackValues {
 			for _, quoted := range []bool{true, false} {

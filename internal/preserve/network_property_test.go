@@ -12,6 +12,7 @@ import (
 // the effective state that it means, without any code of the readers. The
 // state before and after must be that one, on every way that there is.
 func TestNetworkProperty(t *testing.T) {
+	t.Parallel()
 	ways := [][2]string{
 		{"el7-scripts", "el9"},
 		{"el7-scripts", "el7-scripts"},
