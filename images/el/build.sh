@@ -54,6 +54,10 @@ rm -f "$root"/boot/vmlinuz-* "$root"/boot/initramfs-* "$root"/boot/initrd-*
 : >"$root/etc/fstab"
 : >"$root/etc/machine-id"
 rm -f "$root"/etc/ssh/ssh_host_*
+# What is in /etc before anybody has changed it: by this list an update tells
+# what is the customer's. Nothing in /etc changes from here on.
+mkdir -p "$root/usr/share/abupdate"
+"$root/usr/bin/abupdate" preserve defaults --root "$root" >"$root/usr/share/abupdate/defaults.json"
 
 echo "== labels"
 chroot "$root" setfiles -F /etc/selinux/targeted/contexts/files/file_contexts / 2>/dev/null

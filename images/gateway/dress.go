@@ -3,17 +3,17 @@ package gateway
 import (
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// overlay is laid over the installed packages: files/etc/hostname becomes
-// /etc/hostname. Scripts end in .sh there and not in the image.
+// overlays are laid over the installed packages: files/etc/hostname becomes
+// /etc/hostname, then what is particular to the release. Scripts end in .sh
+// there and not in the image.
 //
-//go:embed all:files
-var overlay embed.FS
+//go:embed all:files all:el7 all:el9
+var overlays embed.FS
 
 // masked are units of Debian that an appliance has no use for, and that cost a
 // slow machine seconds.
@@ -22,17 +22,19 @@ var masked = []string{
 	"e2scrub_reap.service", "fstrim.timer", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service",
 }
 
-// dress makes the tree look like a CentOS 7 gateway of the given version.
+// dress makes the tree look like a CentOS gateway of the given version.
 func dress(tree string, o Options) error {
-	if err := copyOverlay(tree); err != nil {
-		return err
+	for _, from := range []string{"files", o.Release.String()} {
+		if err := copyOverlay(tree, from); err != nil {
+			return err
+		}
 	}
 	answer := "1\n"
 	if o.Healthy {
 		answer = "0\n"
 	}
 	files := map[string][]byte{
-		"/etc/os-release":            osRelease(o.Version),
+		"/etc/os-release":            o.Release.osRelease(o.Version),
 		"/etc/gateway/health-exit":   []byte(answer),
 		"/root/.ssh/authorized_keys": []byte(o.AuthorizedKey + "\n"),
 		"/etc/fstab":                 nil, // the kernel command line names the root filesystem
@@ -48,25 +50,28 @@ func dress(tree string, o Options) error {
 	if err := os.Chmod(filepath.Join(tree, "root/.ssh"), 0o700); err != nil {
 		return err
 	}
-	return links(tree)
+	return links(tree, o.Release)
 }
 
-func copyOverlay(tree string) error {
-	return fs.WalkDir(overlay, "files", func(path string, d fs.DirEntry, err error) error {
+func copyOverlay(tree, from string) error {
+	return fs.WalkDir(overlays, from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		data, err := overlay.ReadFile(path)
+		data, err := overlays.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel("files", path)
+		name, err := filepath.Rel(from, path)
 		if err != nil {
 			return err
 		}
 		mode := fs.FileMode(0o644)
 		if filepath.Ext(name) == ".sh" {
 			name, mode = name[:len(name)-len(".sh")], 0o755
+		}
+		if filepath.Ext(name) == ".nmconnection" {
+			mode = 0o600
 		}
 		return write(filepath.Join(tree, name), data, mode)
 	})
@@ -84,12 +89,17 @@ func write(path string, data []byte, mode fs.FileMode) error {
 }
 
 // links enables the appliance's own units and masks those it has no use for.
-func links(tree string) error {
+func links(tree string, r Release) error {
 	units := filepath.Join(tree, "etc/systemd/system")
 	want := map[string]string{
-		"multi-user.target.wants/gateway-banner.service":   "../gateway-banner.service",
-		"multi-user.target.wants/gateway-control.service":  "../gateway-control.service",
-		"multi-user.target.wants/systemd-networkd.service": "/usr/lib/systemd/system/systemd-networkd.service",
+		"multi-user.target.wants/gateway-banner.service":  "../gateway-banner.service",
+		"multi-user.target.wants/gateway-control.service": "../gateway-control.service",
+	}
+	switch r {
+	case EL7:
+		want["multi-user.target.wants/network.service"] = "../network.service"
+	case EL9:
+		want["multi-user.target.wants/NetworkManager.service"] = "/usr/lib/systemd/system/NetworkManager.service"
 	}
 	for _, unit := range masked {
 		want[unit] = "/dev/null"
@@ -104,16 +114,4 @@ func links(tree string) error {
 		}
 	}
 	return nil
-}
-
-func osRelease(version string) []byte {
-	return fmt.Appendf(nil, `NAME="CentOS Linux"
-VERSION="7 (Core)"
-ID="centos"
-ID_LIKE="rhel fedora"
-VERSION_ID="7"
-PRETTY_NAME="Example Gateway %s on CentOS Linux 7 (Core)"
-VARIANT_ID="gateway"
-BUILD_ID="%s"
-`, version, version)
 }

@@ -1,9 +1,11 @@
 // Package gateway builds the realistic appliance of the QEMU suite: Debian with
-// systemd and sshd, dressed as a CentOS 7 gateway, with abupdate installed from
+// systemd and sshd, dressed as a CentOS gateway, with abupdate installed from
 // its RPM as on a customer's machine.
 //
-// It looks like CentOS where abupdate looks (os-release, ifcfg files,
-// /boot/grub2); it is not one: kernel, GRUB and userland are Debian's.
+// It looks like CentOS where abupdate looks (os-release, ifcfg files or
+// keyfiles, /boot/grub2); it is not one: kernel, GRUB and userland are
+// Debian's, and small scripts bring the network up in place of network-scripts
+// (el7/) and NetworkManager (el9/).
 //
 // Invariant: all images carry the same filesystem UUID, as the two slots of a
 // device do. Building needs root. Start with Build.
@@ -42,14 +44,18 @@ type Options struct {
 	RPM string
 	// AuthorizedKey may log in as root, in the form of authorized_keys.
 	AuthorizedKey string
+	// Release is what the image is dressed as.
+	Release Release
 	// Files are further files, by absolute path in the image.
 	Files map[string][]byte
+	// Alter, if set, changes the finished tree: owners, accounts.
+	Alter func(tree string) error
 }
 
 // Build writes the image to a new file at out. The packages are installed once
 // and kept in cacheDir.
 func Build(ctx context.Context, cacheDir string, o Options, out string) error {
-	if o.Version == "" || o.RPM == "" {
+	if o.Version == "" || o.RPM == "" || o.Release == 0 {
 		return fmt.Errorf("internal error: building a gateway with options %+v", o)
 	}
 	if os.Geteuid() != 0 {
@@ -71,6 +77,8 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 			return run(ctx, "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
 		},
 		func() error { return dress(tree, o) },
+		func() error { return alter(tree, o) },
+		func() error { return listDefaults(ctx, tree) },
 		func() error { return makeExt4(ctx, tree, out) },
 	} {
 		if err := step(); err != nil {
@@ -78,6 +86,23 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 		}
 	}
 	return nil
+}
+
+func alter(tree string, o Options) error {
+	if o.Alter == nil {
+		return nil
+	}
+	return o.Alter(tree)
+}
+
+// listDefaults stores what the image's files are like, last of all: devices
+// will tell by it what their owners have changed.
+func listDefaults(ctx context.Context, tree string) error {
+	list, err := exec.CommandContext(ctx, filepath.Join(tree, "usr/bin/abupdate"), "preserve", "defaults", "--root", tree).Output()
+	if err != nil {
+		return fmt.Errorf("listing the image's defaults: %w", err)
+	}
+	return write(filepath.Join(tree, "usr/share/abupdate/defaults.json"), list, 0o644)
 }
 
 const (

@@ -8,6 +8,23 @@ import (
 )
 
 func TestDressLooksLikeCentOS(t *testing.T) {
+	for release, want := range map[Release]map[string]string{
+		EL7: {
+			"etc/redhat-release":                       "CentOS Linux release 7",
+			"etc/os-release":                           `VERSION_ID="7"`,
+			"etc/sysconfig/network-scripts/ifcfg-eth0": "IPADDR=" + Address + "\n",
+		},
+		EL9: {
+			"etc/redhat-release": "CentOS Stream release 9",
+			"etc/os-release":     `VERSION_ID="9"`,
+			"etc/NetworkManager/system-connections/eth0.nmconnection": "address1=" + Address + "/24\n",
+		},
+	} {
+		t.Run(release.String(), func(t *testing.T) { checkDress(t, release, want) })
+	}
+}
+
+func checkDress(t *testing.T, release Release, want map[string]string) {
 	tree := t.TempDir()
 	// Debian's os-release is a link; what it points to must not be written to.
 	vendor := filepath.Join(tree, "usr/lib/os-release")
@@ -21,25 +38,25 @@ func TestDressLooksLikeCentOS(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := dress(tree, Options{
-		Version: "1.2.3", Healthy: true, AuthorizedKey: "ssh-ed25519 AAAA",
+		Version: "1.2.3", Healthy: true, AuthorizedKey: "ssh-ed25519 AAAA", Release: release,
 		Files: map[string][]byte{"/etc/abupdate/config.toml": []byte("# ours\n")},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{
-		"usr/lib/os-release":                       "ID=debian\n",
-		"etc/os-release":                           `BUILD_ID="1.2.3"`,
-		"etc/redhat-release":                       "CentOS Linux release 7",
-		"etc/fstab":                                "",
-		"etc/gateway/health-exit":                  "0\n",
-		"etc/abupdate/config.toml":                 "# ours\n",
-		"root/.ssh/authorized_keys":                "ssh-ed25519 AAAA\n",
-		"etc/sysconfig/network-scripts/ifcfg-eth0": "IPADDR=" + Address + "\n",
+	for path, text := range map[string]string{
+		"usr/lib/os-release":        "ID=debian\n",
+		"etc/fstab":                 "",
+		"etc/gateway/health-exit":   "0\n",
+		"etc/abupdate/config.toml":  "# ours\n",
+		"root/.ssh/authorized_keys": "ssh-ed25519 AAAA\n",
 	} {
+		want[path] = text
+	}
+	for path, text := range want {
 		b, err := os.ReadFile(filepath.Join(tree, path))
-		if err != nil || !strings.Contains(string(b), want) {
-			t.Errorf("%s holds %q, %v; want %q in it", path, b, err, want)
+		if err != nil || !strings.Contains(string(b), text) {
+			t.Errorf("%s holds %q, %v; want %q in it", path, b, err, text)
 		}
 	}
 	check, err := os.Stat(filepath.Join(tree, "etc/abupdate/health.d/required/50-gateway"))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/images/kernel"
+	"github.com/abupdate/abupdate/internal/preserve"
 )
 
 //go:embed files/initramfs.sh
@@ -99,12 +100,30 @@ func writeTree(root string, o Options) error {
 	if err := linkApplets(root); err != nil {
 		return err
 	}
+	if err := listDefaults(root); err != nil {
+		return fmt.Errorf("listing the image's defaults: %w", err)
+	}
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Type()&fs.ModeSymlink != 0 {
 			return err
 		}
 		return os.Chtimes(path, epoch, epoch)
 	})
+}
+
+// listDefaults stores what the image's files are like: devices will tell by it
+// what their owners have changed.
+func listDefaults(root string) error {
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	list, err := preserve.Defaults(preserve.DirTree(dir), []string{"/etc/**"})
+	if err != nil {
+		return err
+	}
+	return entry{"/usr/share/abupdate/defaults.json", 0o644, list}.write(root)
 }
 
 func (e entry) write(root string) error {
