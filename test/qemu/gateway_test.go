@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -29,12 +30,17 @@ import (
 // The gateway suite proves the systemd units on the realistic appliance:
 // abupdate is installed from its RPM, and nothing but systemd runs it.
 
-// gatewayReleases are the appliance's versions.
-var gatewayReleases = []struct {
+// gatewayRelease is a version of the appliance.
+type gatewayRelease struct {
 	version string
 	healthy bool
 	files   map[string][]byte
-}{
+	dressed appliance.Release // EL7 if zero
+	alter   func(tree string) error
+}
+
+// unitReleases are those that try the units.
+var unitReleases = []gatewayRelease{
 	{version: "1.0.0", healthy: true},
 	{version: "2.0.0", healthy: true},
 	{version: "3.0.0", healthy: false},
@@ -58,19 +64,21 @@ deadline = "150s"
 
 // gatewayRig is the vendor's side of the realistic appliance, and one machine.
 type gatewayRig struct {
-	t       *testing.T
-	dir     string
-	agent   string
-	rpm     string
-	login   ssh.Signer
-	server  *httptest.Server
-	machine *vm.Machine
+	t        *testing.T
+	releases []gatewayRelease
+	guest    string // the gateway's address
+	dir      string
+	agent    string
+	rpm      string
+	login    ssh.Signer
+	server   *httptest.Server
+	machine  *vm.Machine
 }
 
-func newGatewayRig(t *testing.T) *gatewayRig {
+func newGatewayRig(t *testing.T, releases []gatewayRelease) *gatewayRig {
 	t.Helper()
 	turn(t)
-	r := &gatewayRig{t: t, dir: t.TempDir()}
+	r := &gatewayRig{t: t, releases: releases, guest: appliance.Address, dir: t.TempDir()}
 	r.command(repo, "make", "-s", "rpm", "VERSION=v0.0.1-qemu")
 	r.agent = filepath.Join(repo, "build/abupdate")
 	r.rpm = filepath.Join(repo, "build/abupdate-0.0.1~qemu-1.x86_64.rpm")
@@ -107,7 +115,7 @@ func (r *gatewayRig) abupdate(args ...string) {
 // bundle makes the bundle of a release, VERSION.abu.
 func (r *gatewayRig) bundle(version string) {
 	r.t.Helper()
-	for _, rel := range gatewayReleases {
+	for _, rel := range r.releases {
 		if rel.version != version {
 			continue
 		}
@@ -118,7 +126,7 @@ func (r *gatewayRig) bundle(version string) {
 		image := filepath.Join(r.dir, version+".img")
 		cache := filepath.Join(filepath.Dir(r.agent), "cache")
 		err := appliance.Build(r.t.Context(), cache, appliance.Options{
-			Version: version, Healthy: rel.healthy, RPM: r.rpm, Files: files,
+			Version: version, Healthy: rel.healthy, RPM: r.rpm, Files: files, Release: cmp.Or(rel.dressed, appliance.EL7), Alter: rel.alter,
 			AuthorizedKey: string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(r.login.PublicKey()))),
 		}, image)
 		if err != nil {
@@ -134,15 +142,16 @@ func (r *gatewayRig) bundle(version string) {
 	r.t.Fatalf("internal error: no release %s", version)
 }
 
-// start makes the factory disk of a release and switches the machine on.
-func (r *gatewayRig) start(version string) {
+// start makes the factory disk of a release and switches the machine on. It
+// may be found at further addresses.
+func (r *gatewayRig) start(version string, guests ...string) {
 	r.t.Helper()
 	r.bundle(version)
 	r.abupdate("image", "create", "--bundle", version+".abu", "--keyring", "keyring.json", "--compatible", "example-gateway",
 		"--firmware", "bios", "--size", "1200MiB", "--slot-size", "400MiB", "--out", "gateway.img")
 	m, err := vm.Start(r.t.Context(), vm.Config{
 		Firmware: vm.BIOS, Disks: []vm.Disk{{Path: filepath.Join(r.dir, "gateway.img")}},
-		Forward: []int{22}, LogDir: logDir(r.t),
+		Forward: []int{22}, Guests: guests, LogDir: logDir(r.t),
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -170,7 +179,7 @@ func (r *gatewayRig) boots(version, slot, why string) {
 // address, and runs a command there.
 func (r *gatewayRig) ssh(command string) string {
 	r.t.Helper()
-	address, err := r.machine.Address(r.t.Context(), 22)
+	address, err := r.machine.AddressAt(r.t.Context(), r.guest, 22)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -274,7 +283,7 @@ func (r *gatewayRig) reboot() {
 
 func TestGatewayUnits(t *testing.T) {
 	t.Parallel()
-	r := newGatewayRig(t)
+	r := newGatewayRig(t, unitReleases)
 	r.start("1.0.0")
 	r.boots("1.0.0", "a", "good")
 

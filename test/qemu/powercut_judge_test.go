@@ -30,6 +30,7 @@ type replay struct {
 	dir          string // for files of the moment
 	before, path string // the disk before it, and the log of its writes
 	log          *logwrites.Log
+	set          map[string]string // what the customer configured
 	acks         []acknowledgement
 	rng          *rand.Rand
 
@@ -137,6 +138,7 @@ func (r *replay) judge(disk *os.File, c logwrites.Cut, n int) (string, error) {
 	r.t.Helper()
 	r.disk = disk.Name()
 	r.look()
+	complete := r.complete(bootctl.SystemB)
 	o := r.model().BootFully()
 	if o.System == 0 || o.Why == bootctl.WhyStatic || o.Why == bootctl.WhyLastResort {
 		return o.String(), fmt.Errorf("GRUB boots %v", o)
@@ -144,16 +146,30 @@ func (r *replay) judge(disk *os.File, c logwrites.Cut, n int) (string, error) {
 	if allowed := r.allowed(n); !slices.Contains(allowed, o.String()) {
 		return o.String(), fmt.Errorf("GRUB boots %v; what was acknowledged allows %v", o, allowed)
 	}
-	g := r.generation(c, o.System)
-	if r.whole[g] {
-		return o.String(), nil
-	}
-	r.contents++
-	if err := r.checkSlot(disk.Name(), o.System); err != nil {
+	if err := r.checkWhole(disk, c, o.System); err != nil {
 		return o.String(), fmt.Errorf("%v boots, and it is no whole system: %w", o, err)
 	}
-	r.whole[g] = !g.mixed
+	// Slot b is where the configuration is restored to.
+	if o.System != bootctl.SystemB && complete {
+		if err := r.checkWhole(disk, c, bootctl.SystemB); err != nil {
+			return o.String(), fmt.Errorf("slot b counts as complete, and it is no whole system: %w", err)
+		}
+	}
 	return o.String(), nil
+}
+
+// checkWhole looks into a system's slot, once for each content.
+func (r *replay) checkWhole(disk *os.File, c logwrites.Cut, sys bootctl.System) error {
+	g := r.generation(c, sys)
+	if r.whole[g] {
+		return nil
+	}
+	r.contents++
+	if err := r.checkSlot(disk.Name(), sys); err != nil {
+		return err
+	}
+	r.whole[g] = !g.mixed
+	return nil
 }
 
 // wouldNotice fails the test unless a disk that ignores flushes is found out,

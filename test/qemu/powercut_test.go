@@ -33,6 +33,9 @@ func cutEverywhere(t *testing.T, f *factory.Factory, fw vm.Firmware) int {
 			s.says(tiny.UpPattern)
 		})
 	}
+	if fw == vm.BIOS { // no firmware has a part in it
+		t.Run("in the middle of the restore", r.restoreGoesOn)
+	}
 	return len(r.log.Entries) + 1
 }
 
@@ -44,7 +47,7 @@ func record(t *testing.T, f *factory.Factory, fw vm.Firmware) *replay {
 	dir := t.TempDir()
 	r := &replay{
 		device: d, dir: dir, before: filepath.Join(dir, "before.img"), path: filepath.Join(dir, "writes"),
-		rng: rand.New(rand.NewPCG(2026, uint64(fw))), whole: make(map[generation]bool),
+		rng: rand.New(rand.NewPCG(2026, uint64(fw))), whole: make(map[generation]bool), set: customerSet(),
 	}
 	d.must(vm.CopyDisk(r.before, d.disk))
 	r.acks = []acknowledgement{{0, expectation(bootctl.SystemA, bootctl.WhyGood)}} // powered on
@@ -54,8 +57,7 @@ func record(t *testing.T, f *factory.Factory, fw vm.Firmware) *replay {
 	d.abupdate(0, "apply "+url)
 	r.acknowledge(bootctl.SystemA, bootctl.WhyGood)
 	// Configured between the apply and the shutdown: it must not be lost.
-	_, _, err := d.machine.Control.Run(d.ctx, "echo "+renamed+" >/etc/hostname; hostname "+renamed)
-	d.must(err)
+	d.configure(r.set)
 	d.abupdate(0, "arm")
 	r.acknowledge(bootctl.SystemB, bootctl.WhyTrial)
 	d.leave("reboot")
@@ -83,9 +85,12 @@ type acknowledgement struct {
 	what    string
 }
 
-// committedB is the acknowledgement of the first commit, after those of power-on,
-// apply and arm.
-const committedB = 3
+// Some acknowledgements, by their place in the list: those of the apply and of
+// the first commit, with power-on before the one and arm between them.
+const (
+	applied    = 1
+	committedB = 3
+)
 
 func expectation(sys bootctl.System, why bootctl.Why) string { return fmt.Sprintf("%v (%v)", sys, why) }
 
