@@ -1,0 +1,431 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
+	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
+	"github.com/abupdate/abupdate/internal/partition"
+	"github.com/abupdate/abupdate/internal/slot"
+)
+
+// migrated is a disk whose new system in slot a is committed, with the old
+// system still there.
+type migrated struct {
+	disk    *blockdevtest.Disk
+	journal *Journal
+	layout  bootctl.Layout
+	before  []byte // the whole disk
+}
+
+// The disk of these tests. The old system has /boot in a partition and a
+// physical volume in another, which carved abboot and slot a lie in.
+const (
+	finishDisk = 96 * mib
+	oldBootAt  = 1 * mib
+	oldBootLen = 7 * mib
+	oldPVAt    = 8 * mib
+	oldPVLen   = 80 * mib
+	homeAt     = 60 * mib // a logical volume, in one run
+	homeLen    = 20 * mib
+	newBootAt  = 12 * mib
+	newBootLen = 16 * mib
+	newAAt     = 40 * mib
+	newALen    = 4 * mib
+	newBAt     = 2 * mib
+)
+
+func newMigrated(t *testing.T, scheme partition.Scheme, mode DataMode) *migrated {
+	t.Helper()
+	disk := blockdevtest.New(finishDisk, 512)
+	junk := make([]byte, finishDisk)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < len(junk); i += 512 { // cheap, and no sector is like another
+		b := byte(rng.Uint32())
+		for k := range 16 {
+			junk[i+k] = b + byte(k)
+		}
+	}
+	clear(junk[:oldBootAt])
+	clear(junk[finishDisk-mib:])
+	if _, err := disk.WriteAt(junk, 0); err != nil {
+		t.Fatal(err)
+	}
+	part := func(number int, start, size int64) partition.Part {
+		p := partition.Part{Number: number, Start: start, Size: size, Type: partition.TypeMBRLinux, PartUUID: fmt.Sprintf("c0ffee00-%02x", number)}
+		if scheme == partition.GPT {
+			p.Type, p.PartUUID = partition.TypeLinux, fmt.Sprintf("0fc63daf-8483-4772-8e79-0000000000%02x", number)
+		}
+		return p
+	}
+	id := "c0ffee00"
+	if scheme == partition.GPT {
+		id = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+	}
+	j := &Journal{
+		Format: 1, Phase: PhaseCommitted, Layout: L1, Tier: Carve, Firmware: "bios", DiskID: id, DiskSize: finishDisk, SlotSize: newALen,
+		Boot: Region{newBootAt, newBootLen}, A: Region{newAAt, newALen}, B: Region{newBAt, newALen}, Data: Region{homeAt, homeLen},
+		BootNumber: 3, ANumber: 4, BNumber: 1, DataNumber: 2, DataMode: mode, KeepOld: -1,
+		Old: []OldVolume{
+			{Name: "sda1", Mount: "/boot", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: oldBootAt, Len: oldBootLen}}},
+			{Name: "sda2", Filesystem: "LVM2_member", Map: partition.DeviceMap{{Disk: oldPVAt, Len: oldPVLen}}},
+			{Name: "vg/root", Mount: "/", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: 9 * mib, Len: 51 * mib}}},
+			{Name: "vg/home", Mount: "/home", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: homeAt, Len: homeLen}}},
+		},
+	}
+	old := []partition.Part{part(1, oldBootAt, oldBootLen), part(2, oldPVAt, oldPVLen)}
+	made := []partition.Part{part(3, newBootAt, newBootLen), part(4, newAAt, newALen)}
+	j.Trial = &partition.Table{Scheme: scheme, DiskID: id, Parts: append(append([]partition.Part{}, old...), made...)}
+	j.End = &partition.Table{Scheme: scheme, DiskID: id, Parts: append([]partition.Part{part(1, newBAt, newALen), part(2, homeAt, homeLen)}, made...)}
+	if err := partition.Write(disk, &partition.Table{Scheme: scheme, DiskID: id, Parts: old}); err != nil {
+		t.Fatal(err)
+	}
+	change, err := partition.PlanSwitch(disk, j.Trial, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range change.Undo {
+		j.Undo = append(j.Undo, SavedSectors(w))
+	}
+	if err := change.Apply(disk); err != nil {
+		t.Fatal(err)
+	}
+	m := &migrated{journal: j, layout: bootctl.Layout{ID: "0badcafe", BootPart: 3, APart: 4, BPart: 1, DataPart: 2}}
+	m.format(t, disk)
+	m.disk = disk.Clone()
+	m.before = make([]byte, finishDisk)
+	if _, err := m.disk.ReadAt(m.before, 0); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// format sets abboot's files up.
+func (m *migrated) format(t *testing.T, disk *blockdevtest.Disk) {
+	t.Helper()
+	at := int64(newBootAt)
+	for _, f := range bootctl.PreallocatedFiles() {
+		if err := m.layout.Place(f.Path, bootctl.Extent{Off: at, Len: f.Size}); err != nil {
+			t.Fatal(err)
+		}
+		at += (f.Size + 4095) / 4096 * 4096
+	}
+	state := bootctl.Commit(bootctl.TrialOfMigrated(bootctl.State{Seq: 1, Primary: slot.A, BKind: bootctl.KindSlot}, 2), slot.A)
+	err := bootctl.Format(disk, m.layout, state)
+	store, openErr := bootctl.Open(disk, m.layout.State.Off)
+	if err := errors.Join(err, openErr); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []bootctl.System{bootctl.SystemA, bootctl.SystemOld, bootctl.SystemMigrator} {
+		err = errors.Join(err, store.SetArgs(s, bootctl.Args{Device: "console=ttyS0"}))
+	}
+	if err := errors.Join(err, m.journal.Record(store)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *migrated) finisher(t testing.TB, disk blockdev.Device) (*Finisher, error) {
+	store, err := bootctl.Open(disk, m.layout.State.Off)
+	if err != nil {
+		return nil, err
+	}
+	return &Finisher{Disk: disk, Store: store, Say: t.Logf}, nil
+}
+
+// finish is what the machine does at each start until the journal says done.
+func (m *migrated) finish(t testing.TB) func(*blockdevtest.Disk) error {
+	return func(disk *blockdevtest.Disk) error {
+		f, err := m.finisher(t, disk)
+		if err != nil {
+			return err
+		}
+		f.Say = func(string, ...any) {}
+		if _, err := f.Store.Repair(bootctl.SystemA); err != nil {
+			return err
+		}
+		if _, err := f.Finish(); !errors.Is(err, ErrFinished) {
+			return err
+		}
+		return nil
+	}
+}
+
+// boots says what GRUB makes of the disk when the files of all systems are
+// whole.
+func (m *migrated) boots(disk *blockdevtest.Disk) bootmodel.Outcome {
+	return bootmodel.Machine{Dev: disk, Layout: m.layout, Files: func(bootctl.System) bootmodel.Files { return bootmodel.Loadable }}.BootFully()
+}
+
+// check says what is wrong with a disk after a cut.
+func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
+	store, err := bootctl.Open(disk, m.layout.State.Off)
+	if err != nil {
+		return err
+	}
+	_, argsErr := store.Args(bootctl.SystemOld)
+	table, err := partition.Read(disk)
+	if err != nil {
+		return err
+	}
+	if boots := m.boots(disk); boots.System != bootctl.SystemA || boots.Why != bootctl.WhyGood {
+		return fmt.Errorf("boots %v", boots)
+	}
+	if table.Scheme == partition.GPT && table.Primary != partition.CopyGood {
+		return errors.New("GRUB could not read the primary GPT")
+	}
+	trial, end := sameTable(table, m.journal.Trial), sameTable(table, m.journal.End)
+	if !trial && !end {
+		return fmt.Errorf("neither the table of the trial nor that of the end: %+v", table.Parts)
+	}
+	now := make([]byte, finishDisk)
+	if _, err := disk.ReadAt(now, 0); err != nil {
+		return err
+	}
+	if err := m.untouched(now, argsErr == nil); err != nil {
+		return err
+	}
+	if done && (!end || argsErr == nil) {
+		return errors.New("acknowledged, and the old system is still there")
+	}
+	return nil
+}
+
+// untouched compares what must never change; with whole, the old system boots
+// and all of it belongs to that.
+func (m *migrated) untouched(now []byte, whole bool) error {
+	filesEnd := m.layout.State.End()
+	keep := []span{{filesEnd, newBootAt + newBootLen}, {newAAt, newAAt + newALen}}
+	if m.journal.DataMode != DataNew {
+		keep = append(keep, span{homeAt, homeAt + homeLen})
+	}
+	if whole {
+		keep = append(keep, span{oldBootAt, newBootAt}, span{filesEnd, oldPVAt + oldPVLen})
+	}
+	for _, s := range keep {
+		if !bytes.Equal(now[s.from:s.to], m.before[s.from:s.to]) {
+			return fmt.Errorf("bytes in [%d, %d) were changed", s.from, s.to)
+		}
+	}
+	return nil
+}
+
+func TestFinish(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []partition.Scheme{partition.MBR, partition.GPT} {
+		for _, mode := range []DataMode{DataNew, DataInPlace} {
+			t.Run(fmt.Sprintf("%v, %s", scheme, mode), func(t *testing.T) {
+				t.Parallel()
+				m := newMigrated(t, scheme, mode)
+				disk := m.disk
+				f, err := m.finisher(t, disk)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := f.Finish(); err != nil {
+					t.Fatal(err)
+				}
+				if err := m.check(disk, true); err != nil {
+					t.Error(err)
+				}
+				m.finished(t, disk)
+				if _, err := f.Finish(); !errors.Is(err, ErrFinished) {
+					t.Errorf("a second time: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// finished judges a finished disk.
+func (m *migrated) finished(t *testing.T, disk *blockdevtest.Disk) {
+	t.Helper()
+	store, err := bootctl.Open(disk, m.layout.State.Off)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, _, err := store.State()
+	if err != nil || state.BKind != bootctl.KindSlot || state.B != (bootctl.Flags{}) || !state.A.OK {
+		t.Errorf("boot state %+v, %v", state, err)
+	}
+	if j, err := RecordedJournal(store); err != nil || j.Phase != PhaseDone || len(j.Undo) > 0 {
+		t.Errorf("journal %+v, %v", j, err)
+	}
+	for _, s := range []bootctl.System{bootctl.SystemB, bootctl.SystemOld, bootctl.SystemMigrator} {
+		if _, err := store.Args(s); err == nil {
+			t.Errorf("%v is still complete", s)
+		}
+	}
+	// Nothing of the old system begins where it began.
+	first := make([]byte, 4096)
+	for name, at := range map[string]int64{"old /boot": oldBootAt, "physical volume": oldPVAt, "old root": 9 * mib, "slot b": newBAt} {
+		if _, err := disk.ReadAt(first, at); err != nil || !bytes.Equal(first, make([]byte, 4096)) {
+			t.Errorf("%s: something is left (%v)", name, err)
+		}
+	}
+	super := make([]byte, 2)
+	if _, err := disk.ReadAt(super, homeAt+1024+56); err != nil {
+		t.Fatal(err)
+	}
+	if made := super[0] == 0x53 && super[1] == 0xEF; made != (m.journal.DataMode == DataNew) {
+		t.Errorf("a file system in data: %v", made)
+	}
+}
+
+// TestCrashFinish cuts the power at each write of finish, and again in the run
+// that goes on: slot a boots, GRUB reads the table, the old system is whole for
+// as long as it is complete, and nothing that stays is touched.
+func TestCrashFinish(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []partition.Scheme{partition.MBR, partition.GPT} {
+		for _, physical := range []int{512, 4096} {
+			for _, mode := range []DataMode{DataNew, DataInPlace} {
+				t.Run(fmt.Sprintf("%v, %s, sectors of %d", scheme, mode, physical), func(t *testing.T) {
+					t.Parallel()
+					m := newMigrated(t, scheme, mode)
+					m.disk.SetPhysicalSector(physical)
+					run := m.finish(t)
+					campaign := blockdevtest.Campaign{
+						Base: m.disk, Run: run, Recover: run, Recoveries: 6,
+						Check: func(c blockdevtest.Crash) error {
+							done := c.Done && c.First == nil || c.First != nil && (c.First.Done || c.Done)
+							return m.check(c.Disk, done)
+						},
+					}
+					campaign.Test(t)
+				})
+			}
+		}
+	}
+}
+
+// TestFaultFinish: each failing operation is an error that the next run makes
+// up for.
+func TestFaultFinish(t *testing.T) {
+	t.Parallel()
+	m := newMigrated(t, partition.GPT, DataInPlace)
+	whole := m.disk.Clone()
+	if err := m.finish(t)(whole); err != nil {
+		t.Fatal(err)
+	}
+	total := len(whole.Log())
+	for n := range total {
+		disk := m.disk.Clone()
+		disk.Inject(blockdevtest.Fault{At: n, Err: errors.New("fault")})
+		if err := m.finish(t)(disk); err == nil {
+			t.Errorf("operation %d of %d failed, and finish did not say so", n, total)
+		}
+		disk = disk.Clone()
+		if err := m.check(disk, false); err != nil {
+			t.Errorf("operation %d failed: %v", n, err)
+		}
+		if err := m.finish(t)(disk); err != nil {
+			t.Errorf("operation %d failed; then: %v", n, err)
+		}
+		if err := m.check(disk, true); err != nil {
+			t.Errorf("operation %d failed; in the end: %v", n, err)
+		}
+	}
+}
+
+func TestFinishRefusals(t *testing.T) {
+	t.Parallel()
+	m := newMigrated(t, partition.MBR, DataNew)
+	rows := map[string]struct {
+		change func(*Finisher) error
+		want   error
+	}{
+		"not committed": {func(f *Finisher) error {
+			state, _, err := f.Store.State()
+			return errors.Join(err, f.Store.SetState(bootctl.TrialOfMigrated(state, 2)))
+		}, ErrRefused},
+		"never migrated": {func(f *Finisher) error { return f.Store.SetRecord(bootctl.RecordJournal, nil) }, ErrNoJournal},
+		"in use": {func(f *Finisher) error {
+			f.Machine = &fakeMachine{inUse: []string{"dm-0 is mounted at /mnt"}}
+			return nil
+		}, ErrRefused},
+		"another disk":    {func(f *Finisher) error { j := *m.journal; j.DiskSize *= 2; return j.Record(f.Store) }, ErrJournal},
+		"journal damaged": {func(f *Finisher) error { return f.Store.SetRecord(bootctl.RecordJournal, []byte("{")) }, ErrJournal},
+	}
+	for name, r := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			disk := m.disk.Clone()
+			f, err := m.finisher(t, disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.change(f); err != nil {
+				t.Fatal(err)
+			}
+			before := len(disk.Log())
+			if _, err := f.Finish(); !errors.Is(err, r.want) {
+				t.Errorf("%v, want %v", err, r.want)
+			}
+			if len(disk.Log()) != before {
+				t.Error("a refused finish has written")
+			}
+		})
+	}
+}
+
+// fakeMachine answers for the running machine.
+type fakeMachine struct {
+	inUse    []string
+	loaders  func(save func(SavedSectors) error) error
+	busy     bool
+	repeated int
+}
+
+func (m *fakeMachine) InUse([]Region) ([]string, error) { return m.inUse, nil }
+
+func (m *fakeMachine) SecureLoaders(_ partition.Part, _ string, save func(SavedSectors) error) error {
+	return m.loaders(save)
+}
+
+func (m *fakeMachine) Repartition(*partition.Table) (bool, error) {
+	m.repeated++
+	return !m.busy, nil
+}
+
+// TestFinishOnAMachine: a kernel that keeps to the old table is said, and the
+// loaders are secured, and what they held saved, before the point of no return.
+func TestFinishOnAMachine(t *testing.T) {
+	t.Parallel()
+	m := newMigrated(t, partition.GPT, DataInPlace)
+	m.journal.Firmware = "uefi"
+	esp := partition.Part{Number: 9, Start: 92 * mib, Size: mib, Type: partition.TypeESP, PartUUID: "0fc63daf-8483-4772-8e79-000000000009"}
+	m.journal.End.Parts = append(m.journal.End.Parts, esp)
+	m.journal.Trial.Parts = append(m.journal.Trial.Parts, esp)
+	f, err := m.finisher(t, m.disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.journal.Record(f.Store); err != nil {
+		t.Fatal(err)
+	}
+	machine := &fakeMachine{busy: true}
+	machine.loaders = func(save func(SavedSectors) error) error {
+		if _, err := f.Store.Args(bootctl.SystemOld); err != nil {
+			t.Errorf("the loaders are secured after the point of no return: %v", err)
+		}
+		if err := save(SavedSectors{Off: 92 * mib, Bytes: []byte("vendor")}); err != nil {
+			return err
+		}
+		j, err := RecordedJournal(f.Store)
+		if err != nil || !bytes.Equal(j.Undo[len(j.Undo)-1].Bytes, []byte("vendor")) {
+			t.Errorf("not saved: %v", err)
+		}
+		return nil
+	}
+	f.Machine = machine
+	done, err := f.Finish()
+	if err != nil || !done.Reboot || machine.repeated != 1 {
+		t.Errorf("%+v, %v, %d times", done, err, machine.repeated)
+	}
+}
