@@ -178,10 +178,14 @@ func (a *app) adopt(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	if err := a.commit(u); !errors.Is(err, update.ErrNothing) {
-		return err
+	err = a.commit(u)
+	switch {
+	case errors.Is(err, update.ErrNothing):
+		return nil
+	case err == nil:
+		a.finishIfAsked(u)
 	}
-	return nil
+	return err
 }
 
 // reject ends the trial: back to the other system at once. The watchdog stays

@@ -14,7 +14,7 @@ func newMigrateCommand(app *app) *cobra.Command {
 	}
 	c.AddCommand(
 		newMigratePlanCommand(app), newMigratePrepareCommand(app), newMigrateStartCommand(app),
-		newMigrateStatusCommand(app), newMigrateAbortCommand(app),
+		newMigrateStatusCommand(app), newMigrateFinishCommand(app), newMigrateAbortCommand(app),
 	)
 	return c
 }

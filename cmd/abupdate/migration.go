@@ -58,6 +58,19 @@ func (a *app) migrationCommitted(u *update.Updater) error {
 	return a.journal(u, func(j *migrate.Journal) bool { return j.Committed(u.Facts().Boot, time.Now()) })
 }
 
+// finishIfAsked finishes right after the commit, where start was told to keep
+// the old system no longer. What fails there is no failure of the commit: the
+// timer tries again.
+func (a *app) finishIfAsked(u *update.Updater) {
+	j, err := migrate.RecordedJournal(u.Device().Store)
+	if err != nil || j.KeepOld != 0 || !j.Due(time.Now()) {
+		return
+	}
+	if err := a.finish(u); err != nil {
+		a.ui.Warn("the old system is not given up yet: %v", err)
+	}
+}
+
 // migrationFailed notes there why the new system is given up.
 func (a *app) migrationFailed(u *update.Updater, reason string) error {
 	return a.journal(u, func(j *migrate.Journal) bool {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/abupdate/abupdate/internal/blockdev"
 )
 
 const (
@@ -31,10 +33,18 @@ type Args struct {
 	Image string
 }
 
-// DataWord begins the kernel argument that tells the system the PARTUUID of
-// the data partition. It is the one word with the boot loader's prefix that
+// dataWord begins the kernel argument that tells the system which partition is
+// for customers' data. It is the one word with the boot loader's prefix that
 // an args block may have.
-const DataWord = cmdlinePrefix + "data="
+const dataWord = cmdlinePrefix + "data="
+
+// DataArg is the kernel argument for a data partition that starts at byte start
+// of the disk. The PARTUUID alone would not do: with an MBR it is made of the
+// partition's number, and in the trial of a migration that may be the number
+// of a partition of the old system, which must not be mounted for data.
+func DataArg(partUUID string, start int64) string {
+	return fmt.Sprintf("%s%s@%d", dataWord, partUUID, start/blockdev.SectorSize)
+}
 
 // Validate returns an error for arguments that would not reach the kernel as
 // they are, or that would break the boot of system s.
@@ -59,10 +69,12 @@ func (a Args) Validate(s System) error {
 // the last of several root=, and with another one the slot would run on the
 // other slot's files.
 func checkWord(word string, s System) error {
-	if id, ok := strings.CutPrefix(word, DataWord); ok {
+	if place, ok := strings.CutPrefix(word, dataWord); ok {
 		// For user space only: GRUB and the kernel make nothing of it.
-		if id == "" || len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
-			return fmt.Errorf("kernel argument %q: no PARTUUID", word)
+		id, start, _ := strings.Cut(place, "@")
+		_, err := parseLBA(start)
+		if id == "" || len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" || err != nil {
+			return fmt.Errorf("kernel argument %q: no PARTUUID@SECTOR", word)
 		}
 		return nil
 	}

@@ -55,12 +55,18 @@ func TestArgsValidateRefuses(t *testing.T) {
 		"another initramfs": {Args{Device: "initrd=/x"}, SystemB},
 		"loader's word":     {Args{Image: "ab.slot=b"}, SystemA},
 		"no PARTUUID":       {Args{Device: "ab.data="}, SystemA},
-		"not a PARTUUID":    {Args{Device: "ab.data=/dev/sda4"}, SystemA},
+		"not a PARTUUID":    {Args{Device: "ab.data=/dev/sda4@2048"}, SystemA},
+		"no sector":         {Args{Device: "ab.data=c0ffee00-04"}, SystemA},
+		"not a sector":      {Args{Device: "ab.data=c0ffee00-04@2048s"}, SystemA},
 		"loader's word old": {Args{Image: "ab.seq=1"}, SystemOld},
 	} {
 		if c.args.Validate(c.sys) == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+	data := Args{Device: DataArg("0fc63daf-8483-4772-8e79-3d69d8477de4", 1<<40)}
+	if err := data.Validate(SystemA); err != nil || data.Device != "ab.data=0fc63daf-8483-4772-8e79-3d69d8477de4@2147483648" {
+		t.Errorf("%q: %v", data.Device, err)
 	}
 	old := Args{Device: "root=/dev/mapper/centos-root ro"}
 	if err := old.Validate(SystemOld); err != nil {

@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
@@ -87,8 +86,8 @@ func (f *Finisher) open() (*Journal, error) {
 	case j.Phase == PhaseDone:
 		return nil, ErrFinished
 	case !state.A.OK:
-		return nil, finishHint{fmt.Errorf("%w: the new system is not committed, and the old one is the way back", ErrRefused),
-			"wait for the health check to commit it, or decide now: abupdate commit"}
+		return nil, withHint(fmt.Errorf("%w: the new system is not committed, and the old one is the way back", ErrRefused),
+			"wait for the health check to commit it, or decide now: abupdate commit")
 	case j.End == nil || j.Trial == nil || j.DiskSize > f.Disk.Size():
 		return nil, fmt.Errorf("%w: it was made for another disk", ErrJournal)
 	}
@@ -126,8 +125,8 @@ func (f *Finisher) secure(j *Journal) error {
 		return err
 	}
 	if len(users) > 0 {
-		return finishHint{fmt.Errorf("%w: volumes of the old system are in use: %s", ErrRefused, strings.Join(users, "; ")),
-			"unmount them (umount, swapoff), and run the same command again"}
+		return withHint(fmt.Errorf("%w: volumes of the old system are in use: %s", ErrRefused, strings.Join(users, "; ")),
+			"unmount them (umount, swapoff), and run the same command again")
 	}
 	if _, err := f.Store.Args(bootctl.SystemOld); err != nil || j.Firmware != "uefi" {
 		return nil // there is no way back to be saved any more; or no such loader
@@ -162,12 +161,7 @@ func (f *Finisher) repartition(j *Journal) error {
 	}
 	if j.DataMode == DataNew {
 		f.Say("Making the file system for data, %s.", size(j.Data.Size))
-		var uuid [16]byte
-		if _, err := rand.Read(uuid[:]); err != nil {
-			return err
-		}
-		uuid[6], uuid[8] = uuid[6]&0x0F|0x40, uuid[8]&0x3F|0x80
-		if err := MakeData(f.Disk, j.Data, uuid); err != nil {
+		if err := MakeData(f.Disk, j.Data, newUUID()); err != nil {
 			return err
 		}
 	}
@@ -214,12 +208,3 @@ func (f *Finisher) conclude(j *Journal) (Finished, error) {
 func sameTable(a, b *partition.Table) bool {
 	return a.Scheme == b.Scheme && a.DiskID == b.DiskID && reflect.DeepEqual(a.Parts, b.Parts)
 }
-
-// finishHint is an error that knows what to do next.
-type finishHint struct {
-	error
-	hint string
-}
-
-func (h finishHint) Unwrap() error { return h.error }
-func (h finishHint) Hint() string  { return h.hint }

@@ -41,7 +41,7 @@ func (d *LiveDisk) SecureLoaders(esp partition.Part, id string, save func(SavedS
 		if err := addDefaultLoader(dir); err != nil {
 			return fmt.Errorf("%s on the ESP: %w", defaultLoader, err)
 		}
-		return syncFileSystem(dir)
+		return syncFS(dir)
 	})
 }
 
@@ -82,7 +82,7 @@ func (d *LiveDisk) stub(path string, esp partition.Part, id string, save func(Sa
 			return err
 		}
 	}
-	if err := errors.Join(f.Sync(), syncFileSystem(filepath.Dir(path))); err != nil {
+	if err := errors.Join(f.Sync(), syncFS(filepath.Dir(path))); err != nil {
 		return err
 	}
 	off, err := firstSector(f)
@@ -194,15 +194,4 @@ func mountFAT(node string, do func(dir string) error) error {
 		return fmt.Errorf("mounting %s: %w", node, err)
 	}
 	return errors.Join(do(dir), os.NewSyscallError("umount", unix.Unmount(dir, 0)))
-}
-
-// syncFileSystem writes a whole file system out: FAT keeps a file's length in
-// its directory, which fsync of the file leaves behind.
-func syncFileSystem(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
 }

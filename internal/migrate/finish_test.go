@@ -22,23 +22,26 @@ type migrated struct {
 	journal *Journal
 	layout  bootctl.Layout
 	before  []byte // the whole disk
+	now     []byte // the same, after a cut
 }
 
 // The disk of these tests. The old system has /boot in a partition and a
 // physical volume in another, which carved abboot and slot a lie in.
 const (
-	finishDisk = 96 * mib
+	finishDisk = 40 * mib
 	oldBootAt  = 1 * mib
-	oldBootLen = 7 * mib
-	oldPVAt    = 8 * mib
-	oldPVLen   = 80 * mib
-	homeAt     = 60 * mib // a logical volume, in one run
-	homeLen    = 20 * mib
-	newBootAt  = 12 * mib
-	newBootLen = 16 * mib
-	newAAt     = 40 * mib
-	newALen    = 4 * mib
+	oldBootLen = 2 * mib
+	oldPVAt    = 3 * mib
+	oldPVLen   = 36 * mib
+	newBootAt  = 4 * mib
+	newBootLen = 10 * mib
+	oldRootAt  = 15 * mib
+	newAAt     = 16 * mib
+	newALen    = 1 * mib
 	newBAt     = 2 * mib
+	homeAt     = 20 * mib // a logical volume, in one run
+	homeLen    = 17 * mib
+	espAt      = 38 * mib
 )
 
 func newMigrated(t *testing.T, scheme partition.Scheme, mode DataMode) *migrated {
@@ -75,7 +78,7 @@ func newMigrated(t *testing.T, scheme partition.Scheme, mode DataMode) *migrated
 		Old: []OldVolume{
 			{Name: "sda1", Mount: "/boot", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: oldBootAt, Len: oldBootLen}}},
 			{Name: "sda2", Filesystem: "LVM2_member", Map: partition.DeviceMap{{Disk: oldPVAt, Len: oldPVLen}}},
-			{Name: "vg/root", Mount: "/", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: 9 * mib, Len: 51 * mib}}},
+			{Name: "vg/root", Mount: "/", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: oldRootAt, Len: 5 * mib}}},
 			{Name: "vg/home", Mount: "/home", Filesystem: "xfs", Map: partition.DeviceMap{{Disk: homeAt, Len: homeLen}}},
 		},
 	}
@@ -99,7 +102,7 @@ func newMigrated(t *testing.T, scheme partition.Scheme, mode DataMode) *migrated
 	m := &migrated{journal: j, layout: bootctl.Layout{ID: "0badcafe", BootPart: 3, APart: 4, BPart: 1, DataPart: 2}}
 	m.format(t, disk)
 	m.disk = disk.Clone()
-	m.before = make([]byte, finishDisk)
+	m.before, m.now = make([]byte, finishDisk), make([]byte, finishDisk)
 	if _, err := m.disk.ReadAt(m.before, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -183,11 +186,10 @@ func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
 	if !trial && !end {
 		return fmt.Errorf("neither the table of the trial nor that of the end: %+v", table.Parts)
 	}
-	now := make([]byte, finishDisk)
-	if _, err := disk.ReadAt(now, 0); err != nil {
+	if _, err := disk.ReadAt(m.now, 0); err != nil {
 		return err
 	}
-	if err := m.untouched(now, argsErr == nil); err != nil {
+	if err := m.untouched(m.now, argsErr == nil); err != nil {
 		return err
 	}
 	if done && (!end || argsErr == nil) {
@@ -263,7 +265,7 @@ func (m *migrated) finished(t *testing.T, disk *blockdevtest.Disk) {
 	}
 	// Nothing of the old system begins where it began.
 	first := make([]byte, 4096)
-	for name, at := range map[string]int64{"old /boot": oldBootAt, "physical volume": oldPVAt, "old root": 9 * mib, "slot b": newBAt} {
+	for name, at := range map[string]int64{"old /boot": oldBootAt, "physical volume": oldPVAt, "old root": oldRootAt, "slot b": newBAt} {
 		if _, err := disk.ReadAt(first, at); err != nil || !bytes.Equal(first, make([]byte, 4096)) {
 			t.Errorf("%s: something is left (%v)", name, err)
 		}
@@ -399,7 +401,7 @@ func TestFinishOnAMachine(t *testing.T) {
 	t.Parallel()
 	m := newMigrated(t, partition.GPT, DataInPlace)
 	m.journal.Firmware = "uefi"
-	esp := partition.Part{Number: 9, Start: 92 * mib, Size: mib, Type: partition.TypeESP, PartUUID: "0fc63daf-8483-4772-8e79-000000000009"}
+	esp := partition.Part{Number: 9, Start: espAt, Size: mib, Type: partition.TypeESP, PartUUID: "0fc63daf-8483-4772-8e79-000000000009"}
 	m.journal.End.Parts = append(m.journal.End.Parts, esp)
 	m.journal.Trial.Parts = append(m.journal.Trial.Parts, esp)
 	f, err := m.finisher(t, m.disk)
@@ -414,7 +416,7 @@ func TestFinishOnAMachine(t *testing.T) {
 		if _, err := f.Store.Args(bootctl.SystemOld); err != nil {
 			t.Errorf("the loaders are secured after the point of no return: %v", err)
 		}
-		if err := save(SavedSectors{Off: 92 * mib, Bytes: []byte("vendor")}); err != nil {
+		if err := save(SavedSectors{Off: espAt, Bytes: []byte("vendor")}); err != nil {
 			return err
 		}
 		j, err := RecordedJournal(f.Store)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/bootctl"
+	"github.com/abupdate/abupdate/internal/partition"
 	"github.com/abupdate/abupdate/internal/update"
 )
 
@@ -22,7 +23,7 @@ func (p *preparation) refuseHere() error {
 	if err := (bootctl.Args{Device: oldArgs(m.Cmdline)}).Validate(bootctl.SystemOld); err != nil {
 		list.refuse("old-args", "remove that argument from the old system's boot loader and reboot", "the old system's command line cannot be handed on: %v", err)
 	}
-	args := bootctl.Args{Device: deviceArgs(m.Cmdline, newGUID()), Image: p.offer.root.KernelArgs}
+	args := bootctl.Args{Device: deviceArgs(m.Cmdline, partition.Part{PartUUID: newGUID(), Start: p.survey.Disk.Size - sector}), Image: p.offer.root.KernelArgs}
 	if err := args.Validate(bootctl.SystemA); err != nil {
 		list.refuse("new-args", "", "the new system's command line: %v", err)
 	}

@@ -39,7 +39,7 @@ func (a *attempt) settle(f *offer, host preserve.Host) (*Journal, error) {
 		return nil, err
 	}
 	data, _ := j.End.Part(j.DataNumber)
-	j.DeviceArgs = deviceArgs(s.Machine.Cmdline, data.PartUUID)
+	j.DeviceArgs = deviceArgs(s.Machine.Cmdline, data)
 	j.offered(f)
 	return j, j.validate()
 }
@@ -181,8 +181,8 @@ func migratorArgs(cmdline string) string {
 
 // deviceArgs are the kernel arguments that the device keeps with the new
 // system: its consoles, and the names of its interfaces.
-func deviceArgs(cmdline, dataUUID string) string {
-	words := []string{pickWords(cmdline, "console=", "net.ifnames=", "biosdevname="), offTheOldDisk, bootctl.DataWord + dataUUID}
+func deviceArgs(cmdline string, data partition.Part) string {
+	words := []string{pickWords(cmdline, "console=", "net.ifnames=", "biosdevname="), offTheOldDisk, bootctl.DataArg(data.PartUUID, data.Start)}
 	return strings.TrimSpace(strings.Join(words, " "))
 }
 

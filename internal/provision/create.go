@@ -63,13 +63,14 @@ func CreateImage(ctx context.Context, path string, o Options) (_ *Created, err e
 		return nil, err
 	}
 	image, _ := b.Manifest().Image(rootImage)
-	args := bootctl.Args{Device: o.KernelArgs, Image: image.KernelArgs}
-	if err := args.Validate(bootctl.SystemA); err != nil {
-		return nil, fmt.Errorf("%w: %w", update.ErrUsage, err)
-	}
 	p, err := newPlan(o.Firmware, o.Size, o.SlotSize, o.Random)
 	if err != nil {
 		return nil, err
+	}
+	device := strings.TrimSpace(o.KernelArgs + " " + bootctl.DataArg(p.data.PartUUID, p.data.Start))
+	args := bootctl.Args{Device: device, Image: image.KernelArgs}
+	if err := args.Validate(bootctl.SystemA); err != nil {
+		return nil, fmt.Errorf("%w: %w", update.ErrUsage, err)
 	}
 	if image.Size > o.SlotSize {
 		return nil, hinted{

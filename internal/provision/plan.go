@@ -76,7 +76,7 @@ func (p *plan) placeMBR(slotSize int64, ids *identifiers) error {
 		part.Active = part.Number == p.boot.Number
 		part.PartUUID = fmt.Sprintf("%s-%02x", p.table.DiskID, part.Number)
 	}
-	p.a.PartUUID, p.b.PartUUID = p.table.Parts[1].PartUUID, p.table.Parts[2].PartUUID
+	p.a.PartUUID, p.b.PartUUID, p.data.PartUUID = p.table.Parts[1].PartUUID, p.table.Parts[2].PartUUID, p.table.Parts[3].PartUUID
 	return nil
 }
 

@@ -18,6 +18,7 @@ const (
 	ActionRollback Action = "rollback"
 	ActionHealth   Action = "health"   // a trial failed its health check
 	ActionFallback Action = "fallback" // GRUB went back by itself
+	ActionMigrate  Action = "migrate"  // a migration came to its end
 )
 
 // Result is one line of the history, visible from both slots.
@@ -64,6 +65,15 @@ func (u *Updater) LastResult() *Result {
 		return nil
 	}
 	return &ring[len(ring)-1]
+}
+
+// Note appends a line about the running slot to the history.
+func (u *Updater) Note(action Action, message string) error {
+	version := ""
+	if m := u.facts.Slot(u.facts.Running).Manifest; m != nil {
+		version = m.Version
+	}
+	return u.record(Result{Action: action, Slot: u.facts.Running.String(), Version: version, Message: message})
 }
 
 // record appends to the history. An unreadable history is begun anew: it is

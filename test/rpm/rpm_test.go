@@ -92,7 +92,7 @@ func TestRPM(t *testing.T) {
 			t.Errorf("the installed abupdate says %q, %v; want version 0.0.1-test", out, err)
 		}
 		for _, link := range []string{
-			"basic.target.wants/abupdate-arm.service", "multi-user.target.wants/abupdate-health.service",
+			"basic.target.wants/abupdate-arm.service", "multi-user.target.wants/abupdate-health.service", "timers.target.wants/abupdate-finish.timer",
 			"sysinit.target.wants/abupdate-deadline.timer",
 		} {
 			if _, err := os.Stat(filepath.Join(r.dir, "usr/lib/systemd/system", link)); err != nil {
