@@ -150,7 +150,12 @@ func (c *treeCopier) symlink(name string, st *unix.Stat_t) error {
 	if err := c.to.Symlink(target, name); err != nil {
 		return err
 	}
-	return c.to.Lchown(name, int(st.Uid), int(st.Gid))
+	if err := c.to.Lchown(name, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	return at(c.to, name, func(dir int, base string) error { // os.Root's Chtimes would follow it
+		return unix.UtimesNanoAt(dir, base, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	})
 }
 
 // special makes a FIFO or a device node.
