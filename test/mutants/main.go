@@ -36,7 +36,15 @@ var targets = []struct {
 	{"internal/bootctl/store*.go", []string{"./internal/bootctl", "./internal/update"}},
 	{"internal/partition/*.go", []string{"./internal/partition", "./internal/update"}},
 	{"internal/update/*.go", []string{"./internal/update"}},
-	{"internal/migrate/*.go", []string{"./internal/migrate"}},
+	// What prepare writes, and abort takes away, through the old system's file
+	// system (carve.go, abboot.go, prepare*.go, esp.go, abort.go) is no work for a
+	// simulated disk: start reads it by disk address before it relies on it, and
+	// the tests are those of root.
+	{"internal/migrate/start.go", []string{"./internal/migrate"}},
+	{"internal/migrate/execute.go", []string{"./internal/migrate"}},
+	{"internal/migrate/gather.go", []string{"./internal/migrate"}},
+	{"internal/migrate/restore.go", []string{"./internal/migrate"}},
+	{"internal/migrate/data_make.go", []string{"./internal/migrate"}},
 }
 
 // tests are those that are run.
