@@ -44,6 +44,8 @@ var targets = []struct {
 	{"internal/migrate/execute.go", []string{"./internal/migrate"}},
 	{"internal/migrate/gather.go", []string{"./internal/migrate"}},
 	{"internal/migrate/restore.go", []string{"./internal/migrate"}},
+	{"internal/migrate/finish.go", []string{"./internal/migrate"}},
+	{"internal/migrate/wipe.go", []string{"./internal/migrate"}},
 	{"internal/migrate/data_make.go", []string{"./internal/migrate"}},
 }
 

@@ -29,7 +29,7 @@ var durable = []string{
 	"begin", "Finish", "WriteSectors", "writeSectors", "writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
 	"SetState", "SetArgs", "InvalidateArgs", "SetRecord",
 	"setBoot", "setRecord", "record", "storeChanged", "store", "claimTarget", "arm", "drop", "disarm", "readBack",
-	"save", "Apply", "captureArchive", "streamFrames", "giveTrial",
+	"save", "Apply", "giveUpOld", "repartition", "MakeData", "captureArchive", "streamFrames", "giveTrial",
 }
 
 // mutant is a source file with one change.
