@@ -22,6 +22,9 @@ type FinishMachine interface {
 	// SecureLoaders makes every way that the firmware may take lead to our
 	// boot loader. save is called with what a sector held before it changes.
 	SecureLoaders(esp partition.Part, id string, save func(SavedSectors) error) error
+	// Carry brings the journal's trees into the volume that stays; it calls
+	// complete once the copies are whole.
+	Carry(j *Journal, complete func() error) error
 	// Repartition tells the kernel of the new table. It returns false when the
 	// kernel keeps to the old one until it starts again.
 	Repartition(t *partition.Table) (bool, error)
@@ -101,6 +104,9 @@ func (f *Finisher) giveUpOld(j *Journal) error {
 			return err
 		}
 	}
+	if err := f.carry(j); err != nil {
+		return err
+	}
 	j.Phase = PhaseFinishing
 	if err := j.Record(f.Store); err != nil {
 		return err
@@ -142,6 +148,28 @@ func (f *Finisher) secure(j *Journal) error {
 		if err != nil {
 			return fmt.Errorf("making the firmware's other ways lead to our boot loader: %w", err)
 		}
+	}
+	return nil
+}
+
+// carry brings customers' trees into the volume that stays, while the old
+// system is whole. It changes nothing of the old system but that volume, which
+// has these trees twice if the old one comes back after all.
+func (f *Finisher) carry(j *Journal) error {
+	_, err := f.Store.Args(bootctl.SystemOld)
+	switch {
+	case j.DataMode != DataInPlace || len(j.Trees) == 0 || err != nil:
+		return nil
+	case f.Machine == nil:
+		return withHint(fmt.Errorf("%w: trees of customers' data are still in the old system", ErrRefused), "finish on the device itself")
+	}
+	f.Say("Bringing %d trees of customers' data to the data partition.", len(j.Trees))
+	err = f.Machine.Carry(j, func() error {
+		j.Carried = true
+		return j.Record(f.Store)
+	})
+	if err != nil {
+		return fmt.Errorf("bringing customers' data to the data partition: %w", err)
 	}
 	return nil
 }

@@ -165,6 +165,8 @@ func (m *migrated) boots(disk *blockdevtest.Disk) bootmodel.Outcome {
 	return bootmodel.Machine{Dev: disk, Layout: m.layout, Files: func(bootctl.System) bootmodel.Files { return bootmodel.Loadable }}.BootFully()
 }
 
+var errNoTable = errors.New("the table cannot be read")
+
 // check says what is wrong with a disk after a cut.
 func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
 	store, err := bootctl.Open(disk, m.layout.State.Off)
@@ -174,7 +176,7 @@ func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
 	_, argsErr := store.Args(bootctl.SystemOld)
 	table, err := partition.Read(disk)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoTable, err)
 	}
 	if boots := m.boots(disk); boots.System != bootctl.SystemA || boots.Why != bootctl.WhyGood {
 		return fmt.Errorf("boots %v", boots)
@@ -186,10 +188,7 @@ func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
 	if !trial && !end {
 		return fmt.Errorf("neither the table of the trial nor that of the end: %+v", table.Parts)
 	}
-	if _, err := disk.ReadAt(m.now, 0); err != nil {
-		return err
-	}
-	if err := m.untouched(m.now, argsErr == nil); err != nil {
+	if err := m.untouched(disk, argsErr == nil); err != nil {
 		return err
 	}
 	if done && (!end || argsErr == nil) {
@@ -200,7 +199,7 @@ func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
 
 // untouched compares what must never change; with whole, the old system boots
 // and all of it belongs to that.
-func (m *migrated) untouched(now []byte, whole bool) error {
+func (m *migrated) untouched(disk *blockdevtest.Disk, whole bool) error {
 	filesEnd := m.layout.State.End()
 	keep := []span{{filesEnd, newBootAt + newBootLen}, {newAAt, newAAt + newALen}}
 	if m.journal.DataMode != DataNew {
@@ -210,7 +209,11 @@ func (m *migrated) untouched(now []byte, whole bool) error {
 		keep = append(keep, span{oldBootAt, newBootAt}, span{filesEnd, oldPVAt + oldPVLen})
 	}
 	for _, s := range keep {
-		if !bytes.Equal(now[s.from:s.to], m.before[s.from:s.to]) {
+		now := m.now[:s.size()]
+		if _, err := disk.ReadAt(now, s.from); err != nil {
+			return err
+		}
+		if !bytes.Equal(now, m.before[s.from:s.to]) {
 			return fmt.Errorf("bytes in [%d, %d) were changed", s.from, s.to)
 		}
 	}
@@ -296,8 +299,15 @@ func TestCrashFinish(t *testing.T) {
 						Base: m.disk, Run: run, Recover: run, Recoveries: 6,
 						Check: func(c blockdevtest.Crash) error {
 							done := c.Done && c.First == nil || c.First != nil && (c.First.Done || c.Done)
-							return m.check(c.Disk, done)
+							err := m.check(c.Disk, done)
+							if err != nil && !errors.Is(err, errNoTable) {
+								t.Errorf("%v: %v", c, err) // never excused
+							}
+							return err
 						},
+					}
+					if physical > 512 {
+						campaign.Excuse = "the table's own sector, which no order of writes can save"
 					}
 					campaign.Test(t)
 				})
@@ -382,6 +392,14 @@ type fakeMachine struct {
 	loaders  func(save func(SavedSectors) error) error
 	busy     bool
 	repeated int
+	carry    error
+}
+
+func (m *fakeMachine) Carry(_ *Journal, complete func() error) error {
+	if m.carry != nil {
+		return m.carry
+	}
+	return complete()
 }
 
 func (m *fakeMachine) InUse([]Region) ([]string, error) { return m.inUse, nil }

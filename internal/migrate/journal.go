@@ -107,6 +107,9 @@ type Journal struct {
 	DataVolume string       `json:"dataVolume,omitempty"` // DataInPlace: name of an OldVolume
 	Trees      []CopiedTree `json:"trees,omitempty"`
 
+	// Carried: finish has brought Trees into DataVolume.
+	Carried bool `json:"carried,omitempty"`
+
 	// Trial and End are the partition tables. Undo is what the switch has
 	// overwritten; abort writes it back in this order.
 	Trial *partition.Table `json:"trial"`
