@@ -13,7 +13,7 @@ func (b *bench) ranges() error {
 		return err
 	}
 	defer b.remove("gateway1.img", "gateway1.img.saved")
-	for _, to := range []string{"v2", "v3", "v2b"} {
+	for _, to := range []string{"v2", "v3"} {
 		var all []contestant
 		for _, packing := range []struct {
 			name string

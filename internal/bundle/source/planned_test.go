@@ -72,6 +72,29 @@ func TestPlanned(t *testing.T) {
 	}
 }
 
+// TestPlannedGap: what is passed over within a range comes with it.
+func TestPlannedGap(t *testing.T) {
+	s := newServer(t, content(400000, 7))
+	src := openPlanned(t, s)
+	st, err := src.(source.Ranger).OpenRanges(context.Background(), []source.Range{{Off: 1000, End: 201000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	for at := 1000; at < 201000; at += 20000 {
+		b := make([]byte, 5000)
+		if _, err := io.ReadFull(st, b); err != nil || !bytes.Equal(b, s.data[at:at+5000]) {
+			t.Fatalf("at %d: %v", at, err)
+		}
+		if err := st.Skip(15000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.requests.Load() != 1 || s.sent.Load() > 200000 {
+		t.Errorf("%d requests, %d bytes sent", s.requests.Load(), s.sent.Load())
+	}
+}
+
 // TestPlannedWithoutRanges: a server that sends the whole file is read past
 // the gaps, with one request.
 func TestPlannedWithoutRanges(t *testing.T) {

@@ -58,13 +58,17 @@ func (s *httpStream) limit() int64 {
 	return -1
 }
 
-// threshold is the gap from which on a new request pays. With a plan, the
-// gaps that did not pay are part of its ranges already.
-func (s *httpStream) threshold() int64 {
-	if len(s.plan) > 0 {
-		return 1
+// jump reports whether to ask anew rather than read on to off. With a plan,
+// the gaps for which that does not pay are part of its ranges already.
+func (s *httpStream) jump() bool {
+	gap := s.off - s.body.pos
+	switch {
+	case gap <= 0 || !s.src.jumps():
+		return false
+	case len(s.plan) > 0:
+		return s.off >= s.body.limit
 	}
-	return s.src.conn.opts.SkipThreshold
+	return gap >= s.src.conn.opts.SkipThreshold
 }
 
 // Skip passes over n bytes. It only notes them: see seek.
@@ -91,7 +95,7 @@ func (s *httpStream) seek() error {
 		if s.err != nil {
 			return s.err
 		}
-		if s.body != nil && s.off-s.body.pos >= s.threshold() && s.src.jumps() {
+		if s.body != nil && s.jump() {
 			s.drop()
 		}
 		if s.body == nil {
