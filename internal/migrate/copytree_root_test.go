@@ -63,7 +63,7 @@ func TestCopyTree(t *testing.T) {
 	}
 	list := func(dir string) []byte {
 		t.Helper()
-		cmd := exec.Command("bash", "-ec", `tar -C "$0" --sort=name --numeric-owner --xattrs --xattrs-include='user.*' --xattrs-include='security.capability' --xattrs-include='trusted.*' -c opt/app home/u | sha256sum`, dir)
+		cmd := exec.Command("bash", "-ec", `tar -C "$0" --sort=name --pax-option=delete=atime,delete=ctime --numeric-owner --xattrs --xattrs-include='user.*' --xattrs-include='security.capability' --xattrs-include='trusted.*' -c opt/app home/u | sha256sum`, dir)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("tar: %v %s", err, out)
