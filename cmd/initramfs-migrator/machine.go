@@ -103,3 +103,16 @@ func hardReset() {
 	// Neither works: as PID 1 ends the kernel panics, and panic=10 resets.
 	os.Exit(1)
 }
+
+// peakMemory is the most that this process has had, as the kernel says it.
+func peakMemory() string {
+	b, err := os.ReadFile("/proc/self/status")
+	if err == nil {
+		for line := range strings.Lines(string(b)) {
+			if n, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+				return strings.Join(strings.Fields(n), " ")
+			}
+		}
+	}
+	return "unknown"
+}

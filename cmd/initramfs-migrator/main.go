@@ -25,6 +25,9 @@ const (
 	// pause keeps a machine that fails at once from rebooting every second,
 	// and leaves time to read why.
 	pause = 10 * time.Second
+	// retry is how often a system that has failed again and again is tried
+	// once more; shorter than deadline.
+	retry = 5 * time.Minute
 )
 
 // version is set by the linker.
@@ -58,25 +61,36 @@ func run(log *migrate.Log) {
 		log.Printf("%v", err)
 	}
 	go guard(log)
-	outcome, err := carryOut(log)
-	switch outcome {
-	case migrate.ToTrial:
-		log.Printf("rebooting into the new system")
+	insist := false
+	for {
+		outcome, err := carryOut(log, insist)
+		log.Printf("peak memory %s", peakMemory())
+		switch outcome {
+		case migrate.ToTrial:
+			log.Printf("rebooting into the new system")
+			return
+		case migrate.ToOld:
+			log.Printf("the old system comes back: %v", err)
+		case migrate.Again:
+			log.Printf("this turn has failed: %v", err)
+		case migrate.Stuck:
+			log.Printf("%v", err)
+			log.Printf("the old system is gone, and the new one does not hold: trying again in %v, for ever", retry)
+			time.Sleep(retry)
+			insist = true
+			continue
+		}
+		time.Sleep(pause)
 		return
-	case migrate.ToOld:
-		log.Printf("the old system comes back: %v", err)
-	case migrate.Again:
-		log.Printf("this turn has failed: %v", err)
 	}
-	time.Sleep(pause)
 }
 
-func carryOut(log *migrate.Log) (migrate.Outcome, error) {
+func carryOut(log *migrate.Log, insist bool) (migrate.Outcome, error) {
 	disk, err := findDisk(log)
 	if err != nil {
 		return migrate.Again, err
 	}
 	defer disk.file.Close()
-	m := &migrate.Migrator{Disk: disk.file, Store: disk.store, Kernel: migrate.Linux{Disk: disk.file.Path()}, Dir: mountDir, Log: log}
+	m := &migrate.Migrator{Disk: disk.file, Store: disk.store, Kernel: migrate.Linux{Disk: disk.file.Path()}, Dir: mountDir, Log: log, Insist: insist}
 	return m.Run(context.Background())
 }
