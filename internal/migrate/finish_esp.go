@@ -97,7 +97,7 @@ func (d *LiveDisk) stub(path string, esp partition.Part, id string, save func(Sa
 	if !bytes.Equal(saved[:n], old[:n]) {
 		return fmt.Errorf("byte %d of the disk is not where it begins", off)
 	}
-	if err := save(SavedSectors{Off: off, Bytes: saved}); err != nil {
+	if err := save(SavedSectors{Off: off, Bytes: bytes.Clone(saved)}); err != nil {
 		return err
 	}
 	// COMMIT POINT: one sector. Before it the vendor's loader boots the old
@@ -118,17 +118,20 @@ func (d *LiveDisk) stub(path string, esp partition.Part, id string, save func(Sa
 }
 
 // firstSector returns where a file begins, in bytes from the start of its file
-// system, by FIBMAP. FAT counts in logical sectors there.
+// system.
 func firstSector(f *os.File) (int64, error) {
-	var block int32
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), fibmap, uintptr(unsafe.Pointer(&block)))
-	if errno != 0 {
-		return 0, os.NewSyscallError("FIBMAP", errno)
+	var block, unit int32
+	for _, q := range []struct {
+		name    string
+		request uintptr
+		answer  *int32
+	}{{"FIGETBSZ", 2, &unit}, {"FIBMAP", 1, &block}} { // linux/fs.h
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), q.request, uintptr(unsafe.Pointer(q.answer))); errno != 0 {
+			return 0, os.NewSyscallError(q.name, errno)
+		}
 	}
-	return int64(block) * sector, nil
+	return int64(block) * int64(unit), nil
 }
-
-const fibmap = 1 // FIBMAP, linux/fs.h: _IO(0x00, 1)
 
 // addDefaultLoader puts our loader where the firmware looks when it knows of
 // nothing else, unless there is one.
@@ -179,18 +182,18 @@ func (d *LiveDisk) withESP(number int, do func(dir string) error) error {
 		if at := slices.Sorted(maps.Keys(mounts)); len(at) > 0 {
 			return do(at[0])
 		}
-		return mountFAT("/dev/"+p.name, do)
+		return d.mountESP("/dev/"+p.name, do)
 	}
 	return fmt.Errorf("the kernel has no partition %d of %s", number, d.node)
 }
 
-func mountFAT(node string, do func(dir string) error) error {
+func (d *LiveDisk) mountESP(node string, do func(dir string) error) error {
 	dir, err := os.MkdirTemp("", "abupdate-esp-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(dir)
-	if err := unix.Mount(node, dir, "vfat", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+	if err := unix.Mount(node, dir, d.espType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting %s: %w", node, err)
 	}
 	return errors.Join(do(dir), os.NewSyscallError("umount", unix.Unmount(dir, 0)))

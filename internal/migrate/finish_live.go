@@ -23,12 +23,13 @@ type LiveDisk struct {
 	node      string // "/dev/sda"
 	proc, sys string
 	disk      blockdev.Device
+	espType   string // "vfat"
 	blkpg     func(op int32, number int, start, size int64) error
 }
 
 // NewLiveDisk returns the machine's disk, which has been opened by its node.
 func NewLiveDisk(node string, disk blockdev.Device) *LiveDisk {
-	d := &LiveDisk{node: node, proc: "/proc", sys: "/sys", disk: disk}
+	d := &LiveDisk{node: node, proc: "/proc", sys: "/sys", disk: disk, espType: "vfat"}
 	d.blkpg = d.ioctl
 	return d
 }
