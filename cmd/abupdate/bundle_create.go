@@ -20,7 +20,6 @@ type createFlags struct {
 	keys         []string
 	frameSize    sizeFlag
 	layout       string
-	previous     string
 	out          string
 }
 
@@ -50,7 +49,7 @@ attach-signature.`,
 	flags.IntVar(&f.Level, "level", bundle.DefaultLevel, fmt.Sprintf("zstd `LEVEL`; from %d on the zstd program does it", bundle.ProgramLevel))
 	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; with --layout files the most, 1MiB)")
 	flags.StringVar(&f.layout, "layout", bundle.LayoutFixed.String(), "`fixed|files`: files lets frames begin where files do, so that devices with another version fetch less")
-	flags.StringVar(&f.previous, "previous", "", "older bundle `OLD.abu`: report, file by file, what the new one costs devices that have it")
+	flags.StringVar(&f.Previous, "previous", "", "older bundle `OLD.abu`: report, file by file, what the new one costs devices that have it; --layout files also keeps old and new apart")
 	flags.StringVar(&f.out, "out", "", "bundle `B.abu` to write")
 	for _, name := range []string{"rootfs", "product", "version", "compatible", "out"} {
 		_ = c.MarkFlagRequired(name)
@@ -78,7 +77,7 @@ func (a *app) bundleCreate(ctx context.Context, f createFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.previous != "" {
+	if f.Previous != "" {
 		if err := a.reportPrevious(f); err != nil {
 			return err
 		}
@@ -106,9 +105,9 @@ func (f *createFlags) load() (err error) {
 	if f.boot != "" {
 		f.Images = append(f.Images, bundle.ImageSource{Name: "boot", Path: f.boot})
 	}
-	if f.previous != "" {
+	if f.Previous != "" {
 		// Now, and not when the bundle is packed.
-		if _, err := os.Stat(f.previous); err != nil {
+		if _, err := os.Stat(f.Previous); err != nil {
 			return err
 		}
 	}

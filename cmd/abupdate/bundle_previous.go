@@ -25,7 +25,7 @@ const shownFiles = 25
 // reportPrevious says what the bundle costs a device that runs an older one,
 // and which files are to blame.
 func (a *app) reportPrevious(f createFlags) error {
-	c, err := bundle.Compare(f.previous, f.out, f.rootfs)
+	c, err := bundle.Compare(f.Previous, f.out, f.rootfs)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (a *app) reportPrevious(f createFlags) error {
 
 func (a *app) printPrevious(f createFlags, c *bundle.Comparison) {
 	a.ui.Printf("Compared with %s: %s of %s are new; a device that has it fetches %s by ranges.\n",
-		f.previous, formatSize(c.New), formatSize(c.Data), formatSize(c.Fetch))
+		f.Previous, formatSize(c.New), formatSize(c.Data), formatSize(c.Fetch))
 	a.ui.Printf("%10s  %10s  %s\n", "new", "of", "file")
 	packed := ""
 	rest, n := int64(0), 0

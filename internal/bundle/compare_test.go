@@ -26,8 +26,8 @@ func TestCompare(t *testing.T) {
 	// "a" comes first, and moves what is behind it.
 	after := filesImage(t, map[string][]byte{"initramfs": packed.Bytes(), "a": random[:50_000], "large": large})
 	key := vectorKey(t, 1)
-	older, _ := packFiles(t, before, key)
-	newer, m := packFiles(t, after, key)
+	older, _ := packFiles(t, before, key, "")
+	newer, m := packFiles(t, after, key, "")
 	image := filepath.Join(t.TempDir(), "image")
 	must(t, os.WriteFile(image, after, 0o600))
 
@@ -57,6 +57,15 @@ func TestCompare(t *testing.T) {
 	}
 	if sum != c.New || c.New > c.Data || c.Fetch > m.Images[0].CompressedSize || c.Fetch == 0 {
 		t.Errorf("files and metadata have %d new bytes: %+v", sum, c)
+	}
+
+	// Packed for devices that have the older one, less of what they have comes
+	// along with what is new.
+	apart, _ := packFiles(t, after, key, older)
+	less, err := Compare(older, apart, image)
+	must(t, err)
+	if less.New != c.New || less.Fetch >= c.Fetch {
+		t.Errorf("fetched %d of %d new bytes, and %d without the older bundle", less.Fetch, less.New, c.Fetch)
 	}
 
 	same, err := Compare(newer, newer, image)

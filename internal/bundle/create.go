@@ -24,8 +24,11 @@ type CreateOptions struct {
 	Keyrings     []byte        // keyrings.json; nil: no rotation yet
 	Keys         []*PrivateKey // none: an unsigned bundle, for AttachSignature
 
-	FrameSize   int64  // 0: DefaultFrameSize, or of LayoutFiles FilesFrameSize
-	Layout      Layout // 0: LayoutFixed
+	FrameSize int64  // 0: DefaultFrameSize, or of LayoutFiles FilesFrameSize
+	Layout    Layout // 0: LayoutFixed
+	// Previous is the path of an older bundle; empty: none. LayoutFiles keeps
+	// what its root image has apart from what is new.
+	Previous    string
 	Level       int    // 0: DefaultLevel
 	ZstdProgram string // path of the zstd program, used from ProgramLevel on
 	Workers     int    // 0: one for each CPU

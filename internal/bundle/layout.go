@@ -3,6 +3,7 @@ package bundle
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/abupdate/abupdate/internal/extfiles"
 )
@@ -50,6 +51,9 @@ const (
 	// zeroFrame is the shortest run of zeros that gets frames of its own,
 	// which a device neither fetches nor decodes.
 	zeroFrame = 64 << 10
+	// oldRun is the shortest run of blocks of the previous image that gets
+	// frames of its own, apart from what is new.
+	oldRun = 16 << 10
 )
 
 // planFiles returns where the frames of an image end.
@@ -59,6 +63,11 @@ func (o *CreateOptions) planFiles(image io.ReaderAt, size int64) ([]int64, error
 		o.Warn(fmt.Sprintf("frames do not begin where files do: %v", err))
 	}
 	c := &cutter{frameSize: o.FrameSize, size: size, large: map[int64]bool{}, small: map[int64]bool{}}
+	if o.Previous != "" {
+		if c.old, err = oldBlocks(image, size, o.Previous); err != nil {
+			return nil, err
+		}
+	}
 	for _, e := range extents {
 		if e.Len >= smallFile {
 			c.large[e.Off], c.large[e.Off+e.Len] = true, true
@@ -81,18 +90,47 @@ type cutter struct {
 	start int64 // of the frame under way
 	zeros int64 // length of the run of zeros that the last block ended
 	zero  bool  // the frame under way is of zeros
+
+	old  []bool // of each block: the previous image has it; nil: none is known
+	aged bool   // the frame under way is of such blocks
 }
 
-func (c *cutter) run(image io.ReaderAt) error {
+// oldBlocks tells which blocks of an image the root image of a bundle has.
+func oldBlocks(image io.ReaderAt, size int64, bundle string) ([]bool, error) {
+	have := map[BlockHash]bool{}
+	if _, err := scanRoot(bundle, func(_, _ int64, h BlockHash) { have[h] = true }); err != nil {
+		return nil, fmt.Errorf("reading the previous bundle %s: %w", bundle, err)
+	}
+	old := make([]bool, 0, blockCount(size))
+	err := eachMiB(image, size, func(_ int64, b []byte) {
+		for _, h := range hashBlocks(b) {
+			old = append(old, have[h])
+		}
+	})
+	return old, err
+}
+
+// eachMiB calls visit with the whole image, a MiB at a time.
+func eachMiB(image io.ReaderAt, size int64, visit func(at int64, b []byte)) error {
 	buf := make([]byte, 1<<20)
-	for at := int64(0); at < c.size; at += int64(len(buf)) {
-		b := buf[:min(int64(len(buf)), c.size-at)]
+	for at := int64(0); at < size; at += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), size-at)]
 		if n, err := image.ReadAt(b, at); n < len(b) {
 			return err
 		}
+		visit(at, b)
+	}
+	return nil
+}
+
+func (c *cutter) run(image io.ReaderAt) error {
+	err := eachMiB(image, c.size, func(at int64, b []byte) {
 		for i := 0; i < len(b); i += BlockSize {
 			c.block(at+int64(i), isZero(b[i:min(i+BlockSize, len(b))]))
 		}
+	})
+	if err != nil {
+		return err
 	}
 	c.cut(c.size)
 	if int64(len(c.cuts)) > maxFrames {
@@ -118,9 +156,33 @@ func (c *cutter) block(at int64, zero bool) {
 	case !c.zero && (c.large[at] || c.small[at] && at-c.start >= smallFile):
 		c.cut(at)
 	}
+	if !c.zero && !zero && c.turns(at) {
+		c.cut(at)
+	}
 	if at-c.start >= c.frameSize {
 		c.cut(at)
 	}
+}
+
+// turns reports whether the block at an offset is the first of a run that the
+// previous image has, or the first after one.
+func (c *cutter) turns(at int64) bool {
+	if c.old == nil {
+		return false
+	}
+	first := at / BlockSize
+	if c.aged == c.old[first] {
+		return false
+	}
+	if !c.aged {
+		// A short run is not worth a frame.
+		end := first + oldRun/BlockSize
+		if end > int64(len(c.old)) || slices.Contains(c.old[first:end], false) {
+			return false
+		}
+	}
+	c.aged = !c.aged
+	return true
 }
 
 // cut ends the frame under way, unless it has not begun.

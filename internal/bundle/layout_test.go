@@ -39,14 +39,14 @@ func filesImage(t *testing.T, files map[string][]byte) []byte {
 }
 
 // packFiles makes a signed bundle with --layout files.
-func packFiles(t *testing.T, image []byte, key *PrivateKey) (path string, m *Manifest) {
+func packFiles(t *testing.T, image []byte, key *PrivateKey, previous string) (path string, m *Manifest) {
 	t.Helper()
 	dir := t.TempDir()
 	raw := filepath.Join(dir, "rootfs.img")
 	must(t, os.WriteFile(raw, image, 0o600))
 	path = filepath.Join(dir, "b.abu")
 	m, err := Create(context.Background(), path, CreateOptions{
-		Product: "gw", Version: "1.0.0", Compatible: []string{"gw"}, Layout: LayoutFiles,
+		Product: "gw", Version: "1.0.0", Compatible: []string{"gw"}, Layout: LayoutFiles, Previous: previous,
 		Images: []ImageSource{{Name: "rootfs", Path: raw}}, Keys: []*PrivateKey{key},
 	})
 	must(t, err)
@@ -57,7 +57,7 @@ func packFiles(t *testing.T, image []byte, key *PrivateKey) (path string, m *Man
 // restores the image from the entry.
 func TestLayoutFiles(t *testing.T) {
 	image, key := filesImage(t, nil), vectorKey(t, 1)
-	path, m := packFiles(t, image, key)
+	path, m := packFiles(t, image, key, "")
 	f, err := os.Open(path)
 	must(t, err)
 	defer f.Close()
