@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/partition"
@@ -38,7 +39,7 @@ func (b *bench) pack(image, version string, args ...string) (path string, err er
 	}
 	name := image + "-" + version
 	for _, a := range args {
-		name += a
+		name += filepath.Base(a)
 	}
 	path = b.path(name + ".abu")
 	if exists(path) {

@@ -1,9 +1,9 @@
 package main
 
-import "fmt"
-
-// filesLayout is how a bundle is packed that devices fetch in parts.
-var filesLayout = []string{"--layout", "files", "--level", "19"}
+import (
+	"fmt"
+	"slices"
+)
 
 // ranges is an update over HTTP of a device that runs v1, with v1 in its other
 // slot too, so that nothing there helps.
@@ -13,13 +13,19 @@ func (b *bench) ranges() error {
 		return err
 	}
 	defer b.remove("gateway1.img", "gateway1.img.saved")
+	previous, err := b.pack("v1", "2.0.0")
+	if err != nil {
+		return err
+	}
+	files := []string{"--layout", "files", "--level", "19"}
 	for _, to := range []string{"v2", "v3"} {
 		var all []contestant
 		for _, packing := range []struct {
 			name string
 			args []string
 		}{
-			{"abupdate by ranges, frames by files, level 19", filesLayout},
+			{"abupdate by ranges, --layout files --previous", append(slices.Clone(files), "--previous", previous)},
+			{"abupdate by ranges, --layout files", files},
 			{"abupdate by ranges, default frames", nil},
 		} {
 			bundle, err := b.pack(to, "2.0.0", packing.args...)

@@ -114,7 +114,7 @@ func (o *CreateOptions) setDefaults() {
 	}
 	if o.FrameSize == 0 {
 		o.FrameSize = DefaultFrameSize
-		if o.Layout == LayoutFiles {
+		if o.Layout == LayoutFiles && o.Previous == "" {
 			o.FrameSize = FilesFrameSize
 		}
 	}

@@ -42,6 +42,20 @@ func (d *Decoder) Close() { d.zstd.Close() }
 // the frame's image length and hash. The decompressor never sees bytes that
 // were not signed, and stops at the declared length all the same.
 func (d *Decoder) Decode(dst []byte, f Frame, compressed []byte) ([]byte, error) {
+	out, err := d.Expand(dst, f, compressed)
+	if err == nil && !f.Zero && digest(out) != f.SHA256 {
+		err = ImageMismatch(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Expand is Decode without its last check. It is for callers that check the
+// image bytes where they end up, and so hash them once: until then they are
+// what signed bytes decompress to, and not known to be the signed image.
+func (d *Decoder) Expand(dst []byte, f Frame, compressed []byte) ([]byte, error) {
 	if f.Len <= 0 || f.Len > int64(d.maxFrame) {
 		return nil, fmt.Errorf("internal error: a frame of %d bytes in a decoder for %d", f.Len, d.maxFrame)
 	}
@@ -64,8 +78,14 @@ func (d *Decoder) Decode(dst []byte, f Frame, compressed []byte) ([]byte, error)
 		return nil, hashErrorf("frame at byte %d of the image: it expands beyond its declared %d bytes", f.Off, f.Len)
 	case err != nil:
 		return nil, hashErrorf("frame at byte %d of the image: %w", f.Off, err)
-	case int64(len(out)) != f.Len || digest(out) != f.SHA256:
-		return nil, hashErrorf("frame at byte %d of the image: the image bytes are not the signed ones", f.Off)
+	case int64(len(out)) != f.Len:
+		return nil, ImageMismatch(f)
 	}
 	return out, nil
+}
+
+// ImageMismatch is the error for a frame whose compressed bytes are the signed
+// ones and whose image bytes are not.
+func ImageMismatch(f Frame) error {
+	return hashErrorf("frame at byte %d of the image: the image bytes are not the signed ones", f.Off)
 }

@@ -20,7 +20,8 @@ const (
 
 // FilesFrameSize is the frame size of LayoutFiles unless another is asked for.
 // Measured on a Debian image: smaller frames fetch less that is not needed,
-// but compress worse, and together that is more (docs/performance.md).
+// but compress worse, and together that is more (docs/performance.md). Where
+// old and new are kept apart by Previous it is DefaultFrameSize.
 const FilesFrameSize = 1 << 20
 
 // String returns the name that the command line uses.
@@ -48,6 +49,9 @@ func ParseLayout(s string) (Layout, error) {
 const (
 	// smallFile: files below this share a frame until it has as much.
 	smallFile = 64 << 10
+	// smallNew is the same where old and new are kept apart: then a frame of
+	// many files brings nothing that is not new, and packs better.
+	smallNew = 1 << 20
 	// zeroFrame is the shortest run of zeros that gets frames of its own,
 	// which a device neither fetches nor decodes.
 	zeroFrame = 64 << 10
@@ -62,14 +66,15 @@ func (o *CreateOptions) planFiles(image io.ReaderAt, size int64) ([]int64, error
 	if err != nil {
 		o.Warn(fmt.Sprintf("frames do not begin where files do: %v", err))
 	}
-	c := &cutter{frameSize: o.FrameSize, size: size, large: map[int64]bool{}, small: map[int64]bool{}}
+	c := &cutter{frameSize: o.FrameSize, size: size, together: smallFile, large: map[int64]bool{}, small: map[int64]bool{}}
 	if o.Previous != "" {
+		c.together = smallNew
 		if c.old, err = oldBlocks(image, size, o.Previous); err != nil {
 			return nil, err
 		}
 	}
 	for _, e := range extents {
-		if e.Len >= smallFile {
+		if e.Len >= c.together {
 			c.large[e.Off], c.large[e.Off+e.Len] = true, true
 		} else {
 			c.small[e.Off] = true
@@ -84,6 +89,7 @@ func (o *CreateOptions) planFiles(image io.ReaderAt, size int64) ([]int64, error
 // cutter goes over an image and decides where frames end.
 type cutter struct {
 	frameSize, size int64
+	together        int64          // files below this share a frame until it has as much
 	large, small    map[int64]bool // where files begin, and large ones end
 
 	cuts  []int64
@@ -153,7 +159,7 @@ func (c *cutter) block(at int64, zero bool) {
 	case !zero && c.zero:
 		c.cut(at)
 		c.zero = false
-	case !c.zero && (c.large[at] || c.small[at] && at-c.start >= smallFile):
+	case !c.zero && (c.large[at] || c.small[at] && at-c.start >= c.together):
 		c.cut(at)
 	}
 	if !c.zero && !zero && c.turns(at) {

@@ -56,8 +56,18 @@ func (c *checker) verdict(right bool) error {
 	if right {
 		return nil
 	}
-	return fmt.Errorf("bytes [%d, %d) of the slot: %w", c.p.Off, c.p.Off+c.p.Len, ErrReadBack)
+	return &MismatchError{c.p.Off, c.p.Len}
 }
+
+// MismatchError is the ErrReadBack of one piece.
+type MismatchError struct{ Off, Len int64 }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("bytes [%d, %d) of the slot: %v", e.Off, e.Off+e.Len, ErrReadBack)
+}
+
+// Unwrap makes it an ErrReadBack.
+func (e *MismatchError) Unwrap() error { return ErrReadBack }
 
 // verifiers bounds how many pieces are read at once: enough to keep a disk
 // and the processors busy, at one buffer of a MiB each.

@@ -180,6 +180,12 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 		return nil
 	}
 	if err := u.readBack(ctx, w, pieces, done.Slot); err != nil {
+		var wrong *partition.MismatchError
+		if errors.As(err, &wrong) {
+			if blame := f.recipe.blame(dev, wrong.Off); blame != nil {
+				return blame
+			}
+		}
 		return err
 	}
 	record.State, record.InstalledAt = RecordWritten, u.o.Now().Unix()

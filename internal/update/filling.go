@@ -104,6 +104,7 @@ func (f *filling) fetch(ctx context.Context, frames []int) (err error) {
 		if err != nil {
 			return err
 		}
+		f.recipe.wrote(i, out)
 		if err := writeFrame(f.w, frame, out); err != nil {
 			return err
 		}
