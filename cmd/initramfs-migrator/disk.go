@@ -68,7 +68,7 @@ func look(boot bootctl.Cmdline, seen map[string]error) ([]*found, error) {
 		if strings.HasPrefix(name, "dm-") || strings.HasPrefix(name, "loop") || strings.HasPrefix(name, "ram") {
 			continue
 		}
-		f, err := open("/dev/"+strings.ReplaceAll(name, "!", "/"), boot)
+		f, err := openDisk("/dev/"+strings.ReplaceAll(name, "!", "/"), boot)
 		if err != nil {
 			seen[name] = err
 			continue
@@ -78,7 +78,7 @@ func look(boot bootctl.Cmdline, seen map[string]error) ([]*found, error) {
 	return disks, nil
 }
 
-func open(node string, boot bootctl.Cmdline) (*found, error) {
+func openDisk(node string, boot bootctl.Cmdline) (*found, error) {
 	file, err := blockdev.Open(node, blockdev.Options{Write: true})
 	if err != nil {
 		return nil, err

@@ -61,9 +61,15 @@ func run(log *migrate.Log) {
 		log.Printf("%v", err)
 	}
 	go guard(log)
-	insist := false
+	m, err := open(log)
+	if err != nil {
+		log.Printf("this turn has failed: %v", err)
+		time.Sleep(pause)
+		return
+	}
+	help := &help{log: log}
 	for {
-		outcome, err := carryOut(log, insist)
+		outcome, err := m.Run(context.Background())
 		log.Printf("peak memory %s", peakMemory())
 		switch outcome {
 		case migrate.ToTrial:
@@ -75,9 +81,8 @@ func run(log *migrate.Log) {
 			log.Printf("this turn has failed: %v", err)
 		case migrate.Stuck:
 			log.Printf("%v", err)
-			log.Printf("the old system is gone, and the new one does not hold: trying again in %v, for ever", retry)
-			time.Sleep(retry)
-			insist = true
+			help.wait(m)
+			m.Insist = true
 			continue
 		}
 		time.Sleep(pause)
@@ -85,12 +90,11 @@ func run(log *migrate.Log) {
 	}
 }
 
-func carryOut(log *migrate.Log, insist bool) (migrate.Outcome, error) {
+// open finds the disk and the migration on it.
+func open(log *migrate.Log) (*migrate.Migrator, error) {
 	disk, err := findDisk(log)
 	if err != nil {
-		return migrate.Again, err
+		return nil, err
 	}
-	defer disk.file.Close()
-	m := &migrate.Migrator{Disk: disk.file, Store: disk.store, Kernel: migrate.Linux{Disk: disk.file.Path()}, Dir: mountDir, Log: log, Insist: insist}
-	return m.Run(context.Background())
+	return &migrate.Migrator{Disk: disk.file, Store: disk.store, Kernel: migrate.Linux{Disk: disk.file.Path()}, Dir: mountDir, Log: log}, nil
 }

@@ -53,6 +53,8 @@ type device struct {
 	at   bootctl.Layout
 	j    *migrate.Journal
 	old  map[string]string // hashes of the old system, by name
+
+	hostKey, adminKey string // the old system's, and who may log in
 }
 
 func newDevice(t *testing.T, tier migrate.Tier) *device {
@@ -65,6 +67,7 @@ func newDevice(t *testing.T, tier migrate.Tier) *device {
 	d.must(err)
 	t.Cleanup(func() { d.file.Close() })
 	d.formatBoot()
+	d.hostKey, d.adminKey = d.sshKeys()
 	d.j = &migrate.Journal{
 		Format: 1, Phase: migrate.PhaseStarted, Layout: migrate.L1, Tier: tier, Firmware: "bios", DiskID: "000c0001",
 		DiskSize: diskSize, SlotSize: slotSize, Boot: boot, A: carvedA, B: slotB, Data: data, KeepOld: -1,
@@ -98,6 +101,21 @@ func (d *device) run(name string, args ...string) string {
 		d.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
+}
+
+// sshKeys makes the old system's host key, and a key of its administrator; both
+// stay beside the disk.
+func (d *device) sshKeys() (host, admin string) {
+	d.t.Helper()
+	dir := filepath.Dir(d.path)
+	for _, name := range []string{"host", "admin"} {
+		d.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", filepath.Join(dir, name))
+	}
+	private, err := os.ReadFile(filepath.Join(dir, "host"))
+	d.must(err)
+	public, err := os.ReadFile(filepath.Join(dir, "admin.pub"))
+	d.must(err)
+	return string(private), string(public)
 }
 
 // formatBoot makes the state file, with the boot state of a start.
@@ -198,6 +216,7 @@ func (d *device) install(features string) {
 	d.t.Helper()
 	img := d.ext4(d.tree(map[string]string{
 		"etc/hostname": "kept-name\n", "etc/os-release": "ID=centos\nVERSION_ID=7\n", "etc/passwd": oldPasswd, "etc/shadow": oldShadow, "etc/group": oldGroup,
+		"etc/ssh/ssh_host_ed25519_key": d.hostKey, "root/.ssh/authorized_keys": d.adminKey,
 		"etc/machine-id": "0123456789abcdef0123456789abcdef\n", "home/": "", "boot/": "", "opt/app/config": "customer's\n",
 	}), 64*mib, "oldroot")
 	if features != "" {

@@ -8,6 +8,8 @@ package migrator
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +28,9 @@ import (
 )
 
 const repo = "../../.."
+
+// oldAddress is that of the old system's only card.
+const oldAddress = "10.0.2.77"
 
 // memoryLimit is what the migrator's process may take, in KiB.
 const memoryLimit = 64 << 10
@@ -51,8 +56,12 @@ func (d *device) pack() packed {
 		d.run("dpkg-deb", "-x", deb, dir)
 		d.run("depmod", "-b", dir, k.Release)
 		machine := filepath.Join(dir, "sys/devices/pci0000:00")
-		d.must(os.MkdirAll(machine, 0o755))
-		d.must(os.WriteFile(filepath.Join(machine, "modalias"), []byte("pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00\n"), 0o644))
+		for name, alias := range map[string]string{
+			"disk": "pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00", "card": "pci:v00001AF4d00001000sv00001AF4sd00000001bc02sc00i00", "card/virtio1": "virtio:d00000001v00001AF4",
+		} {
+			d.must(os.MkdirAll(filepath.Join(machine, name), 0o755))
+			d.must(os.WriteFile(filepath.Join(machine, name, "modalias"), []byte(alias+"\n"), 0o644))
+		}
 		program := filepath.Join(dir, "migrator")
 		d.run("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "github.com/abupdate/abupdate/cmd/initramfs-migrator")
 		tree, err := os.OpenRoot(dir)
@@ -82,6 +91,12 @@ func TestMain(m *testing.M) {
 // it said on the serial line.
 func (d *device) turn() string {
 	d.t.Helper()
+	return d.turnWith(func(context.Context, *vm.Machine) {})
+}
+
+// turnWith lets somebody meddle while the migrator runs.
+func (d *device) turnWith(meddle func(context.Context, *vm.Machine)) string {
+	d.t.Helper()
 	p := d.pack()
 	d.must(d.j.Record(d.store()))
 	d.must(d.file.Sync())
@@ -93,10 +108,12 @@ func (d *device) turn() string {
 	defer cancel()
 	m, err := vm.Start(ctx, vm.Config{
 		Firmware: vm.BIOS, Disks: []vm.Disk{{Path: d.path}}, MemoryMiB: 256, LogDir: logs,
+		Forward: []int{22}, Guests: []string{oldAddress},
 		Args: []string{"-no-reboot", "-kernel", p.kernel, "-initrd", p.initramfs, "-append", words},
 	})
 	d.must(err)
 	defer m.Close()
+	meddle(ctx, m)
 	err = m.Wait(ctx)
 	said, _ := os.ReadFile(filepath.Join(logs, "serial0.log"))
 	if err != nil {
@@ -211,4 +228,53 @@ func TestGather(t *testing.T) {
 	if d.j.Failures != 1 || d.j.Attempts != 2 {
 		t.Errorf("%d failures, %d attempts were counted", d.j.Failures, d.j.Attempts)
 	}
+}
+
+// TestStuck: where nothing holds any more the migrator is found at the old
+// address, with the old host key, and tries again when it is told to.
+func TestStuck(t *testing.T) {
+	d := newDevice(t, migrate.Gather)
+	d.install("")
+	d.offer()
+	parity, err := (&migrate.Parity{
+		Links: []migrate.ParityLink{{
+			MAC: "52:54:00:12:34:56", Name: "eth0", Card: true, Carrier: true,
+			Addresses: []migrate.ParityAddress{{Prefix: netip.MustParsePrefix(oldAddress + "/24")}},
+		}},
+		Gateways: []migrate.ParityGateway{{Via: netip.MustParseAddr("10.0.2.2"), MAC: "52:54:00:12:34:56"}},
+		SSHPorts: []int{22},
+	}).Encode()
+	d.must(err)
+	d.must(d.store().SetRecord(bootctl.RecordParity, parity))
+	d.checkNew(d.turn())
+	d.j.Failures, d.j.Reason = 3, "the new system has no network"
+	said := d.turnWith(func(ctx context.Context, m *vm.Machine) {
+		if _, err := m.Console.Expect(ctx, `ssh root@10\.0\.2\.77`); err != nil {
+			t.Fatal(err)
+		}
+		address, err := m.AddressAt(ctx, oldAddress, 22)
+		d.must(err)
+		if got := d.ssh(address, "status"); !strings.Contains(got, "the new system has no network") {
+			t.Errorf("status: %s", got)
+		}
+		if got := d.ssh(address, "log"); !strings.Contains(got, "found it: /dev/vda") {
+			t.Errorf("log: %s", got)
+		}
+		d.ssh(address, "retry")
+	})
+	d.checkNew(said)
+}
+
+// ssh is what the administrator does, who knows the old host key.
+func (d *device) ssh(address, command string) string {
+	d.t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	d.must(err)
+	dir := filepath.Dir(d.path)
+	public, err := os.ReadFile(filepath.Join(dir, "host.pub"))
+	d.must(err)
+	known := filepath.Join(dir, "known_hosts")
+	d.must(os.WriteFile(known, fmt.Appendf(nil, "[%s]:%s %s", host, port, public), 0o600))
+	return d.run("ssh", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile="+known, "-i", filepath.Join(dir, "admin"), "-p", port, "root@"+host, command)
 }
