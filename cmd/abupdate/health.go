@@ -141,6 +141,9 @@ func (a *app) decide(ctx context.Context) error {
 	}
 	phase := u.Facts().Phase()
 	gate, err := a.gate(u, cfg)
+	if err == nil {
+		err = a.migrationCommitted(u) // a cut may have come before it
+	}
 	// The lock is not held while the checks run: they may take minutes, and
 	// status, commit and rollback must work meanwhile.
 	done()

@@ -134,8 +134,8 @@ func (f *Finisher) secure(j *Journal) error {
 		return withHint(fmt.Errorf("%w: volumes of the old system are in use: %s", ErrRefused, strings.Join(users, "; ")),
 			"unmount them (umount, swapoff), and run the same command again")
 	}
-	if _, err := f.Store.Args(bootctl.SystemOld); err != nil || j.Firmware != "uefi" {
-		return nil // there is no way back to be saved any more; or no such loader
+	if j.Firmware != "uefi" {
+		return nil
 	}
 	for _, p := range j.End.Parts {
 		if p.Type != partition.TypeESP {

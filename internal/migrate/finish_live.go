@@ -166,7 +166,9 @@ func (d *LiveDisk) swaps(devices map[string]string) ([]string, error) {
 			continue
 		}
 		var st unix.Stat_t
-		if err := unix.Stat(unescape(l[0]), &st); err != nil {
+		if err := unix.Stat(unescape(l[0]), &st); errors.Is(err, os.ErrNotExist) {
+			continue // a node that is gone is none of this disk's
+		} else if err != nil {
 			return nil, fmt.Errorf("looking at the swap space %s: %w", l[0], err)
 		}
 		if name, ok := devices[fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))]; ok {

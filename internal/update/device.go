@@ -195,6 +195,9 @@ func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
 		return nil, nil, fmt.Errorf("internal error: opening the running slot %v for writing", id)
 	}
 	node := d.nodes[p.Number]
+	if node == "" {
+		return nil, nil, fmt.Errorf("%w: the kernel does not know slot %v (partition %d) yet: reboot first", partition.ErrTable, id, p.Number)
+	}
 	dev, err := blockdev.Open(node, blockdev.Options{Write: true, Exclusive: true})
 	if errors.Is(err, unix.EBUSY) {
 		return nil, nil, withHint(fmt.Errorf("%w: slot %v (%s) is in use: %w", ErrWrite, id, node, err),
