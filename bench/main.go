@@ -43,6 +43,7 @@ var tables = []struct {
 	{"install", (*bench).install},
 	{"again", (*bench).again},
 	{"ranges", (*bench).ranges},
+	{"growth", (*bench).growth},
 }
 
 func run(args []string) error {

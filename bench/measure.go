@@ -75,6 +75,7 @@ type contestant struct {
 	prepare func() error          // before each run, not measured; may be nil
 	run     func() (usage, error) // one run
 	check   func() error          // after each run, not measured; may be nil
+	rounds  int                   // at most; 0: as many as the others
 }
 
 // missing names the first program that a contestant lacks, with its package.
@@ -97,7 +98,7 @@ func (b *bench) compete(t *table, all []contestant) error {
 	runs := make([][]usage, len(all))
 	for round := range b.pairs {
 		for i, c := range all {
-			if c.missing() != "" {
+			if c.missing() != "" || c.rounds > 0 && round >= c.rounds {
 				continue
 			}
 			u, err := b.once(c)

@@ -48,6 +48,7 @@ func (b *bench) ranges() error {
 				check: func() error { return dev.holds(b.image(to)) },
 			})
 		}
+		all = append(all, b.casyncFetch("v1", to), b.missingBlocks("v1", to))
 		if err := b.compete(b.report.table("v1 to "+to+" over HTTP", all[0].name), all); err != nil {
 			return err
 		}

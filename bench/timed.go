@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// scale multiplies a time.
+func scale(d time.Duration, by float64) time.Duration { return time.Duration(float64(d) * by) }
+
 // timed measures what build runs in processes of its own, by the account that
 // the kernel keeps of this program's children.
 func (b *bench) timed(build func() (string, error)) (string, usage, error) {
