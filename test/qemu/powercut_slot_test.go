@@ -29,7 +29,10 @@ var systemFiles = []string{"/bin/busybox", "/usr/bin/abupdate", "/etc/os-release
 // journal, must find the image's kernel and initramfs; the kernel, which does,
 // a sound file system with the image's files and the configuration.
 func (r *replay) checkSlot(disk string, sys bootctl.System) error {
-	table := map[bool]string{true: "msdos", false: "gpt"}[strings.Count(r.uuids[r.slotPart(sys)], "-") == 1]
+	table := "gpt"
+	if r.fw == vm.BIOS {
+		table = "msdos"
+	}
 	for _, path := range []string{vmlinuz, initramfs} {
 		if err := r.sameFile(disk, fmt.Sprintf("(loop0,%s%d)%s", table, r.slotPart(sys), path), sys, path); err != nil {
 			return fmt.Errorf("as GRUB sees it: %w", err)
