@@ -22,6 +22,7 @@ type applyFlags struct {
 	reboot         bool
 	rebootExitCode bool
 	downloadFirst  bool
+	full           string
 	limitRate      sizeFlag
 }
 
@@ -48,6 +49,7 @@ After an interruption run the same command again: what is right is kept.`,
 	flags.BoolVar(&f.AllowDowngrade, "allow-downgrade", false, "accept an older version (never an older epoch)")
 	flags.BoolVar(&f.NoPreserve, "no-preserve", false, "do not carry the configuration into the new system")
 	flags.BoolVar(&f.downloadFirst, "download-first", false, "fetch the bundle to a file before anything else")
+	flags.StringVar(&f.full, "full", "", "whole bundle `SOURCE` (a file or an address), for what a delta cannot make")
 	flags.BoolVar(&f.NoReadBack, "no-read-back", false, "for measuring: stop before the read-back, with a slot that cannot be armed")
 	_ = flags.MarkHidden("no-read-back")
 	flags.Var(&f.limitRate, "limit-rate", "fetch at most `RATE` bytes a second (such as 500KiB)")
@@ -74,6 +76,12 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 		return err
 	}
 	defer src.Close()
+	if f.full != "" {
+		if f.Full, err = a.openFull(ctx, f.full, cfg, f); err != nil {
+			return err
+		}
+		defer f.Full.Close()
+	}
 	if !f.DryRun {
 		if err := a.takeBaseline(ctx, u, cfg); err != nil {
 			return err
@@ -82,7 +90,7 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 	applied, err := u.Apply(ctx, src, f.ApplyOptions)
 	r := result{
 		Type: "result", Phase: u.Facts().Phase().String(), Preserve: update.PreserveNone,
-		BytesWritten: applied.BytesWritten, BytesFetched: src.Fetched(), BytesReused: applied.BytesReused,
+		BytesWritten: applied.BytesWritten, BytesFetched: fetched(src, f.Full), BytesReused: applied.BytesReused,
 	}
 	a.ui.outcome = r
 	if errors.Is(err, bundle.ErrSignature) || errors.Is(err, bundle.ErrFormat) {
@@ -161,6 +169,27 @@ func (a *app) openSource(ctx context.Context, ref string, cfg *config.Config, f 
 		return nil, err
 	}
 	return source.Open(ctx, dest, nil, o)
+}
+
+// openFull opens the source of --full. It is read when the delta is done, and
+// in places: standard input has no such.
+func (a *app) openFull(ctx context.Context, ref string, cfg *config.Config, f applyFlags) (source.Source, error) {
+	if ref == "-" {
+		return nil, usagef("--full takes a file or an address, not standard input")
+	}
+	o := sourceOptions(cfg)
+	if f.limitRate > 0 {
+		o.LimitRate = int64(f.limitRate)
+	}
+	return source.Open(ctx, ref, nil, o)
+}
+
+// fetched is what came from all sources, in bytes; full may be nil.
+func fetched(src, full source.Source) int64 {
+	if full == nil {
+		return src.Fetched()
+	}
+	return src.Fetched() + full.Fetched()
 }
 
 // downloadPath is where --download-first stores the bundle.

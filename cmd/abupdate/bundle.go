@@ -24,6 +24,7 @@ None of these verbs needs root or touches a disk.`,
 		newBundleInfoCommand(a),
 		newBundleVerifyCommand(a),
 		newBundleExtractCommand(a),
+		newBundleDeltaCommand(a),
 		newBundlePAECommand(a),
 		newBundleAttachCommand(a),
 	)

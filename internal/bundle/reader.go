@@ -96,6 +96,14 @@ func (r *Reader) Next() (*ImageReader, error) {
 	}
 	fn := r.onBlocks
 	r.onBlocks = nil
+	isDelta, err := r.tar.nextEither(ir.image.Name+blocksSuffix, ir.image.Name+deltaSuffix)
+	if err != nil {
+		return nil, err
+	}
+	if isDelta {
+		r.current = ir
+		return ir, ir.readDelta()
+	}
 	if err := ir.readBlocks(fn); err != nil {
 		return nil, err
 	}
@@ -112,7 +120,8 @@ type ImageReader struct {
 	tar   *tarReader
 	image Image
 	index *FrameIndex
-	next  int   // index of the next frame
+	next  int // index of the next frame
+	delta *DeltaReader
 	start int64 // where in the bundle the first frame's compressed bytes begin
 }
 
@@ -145,8 +154,8 @@ func (ir *ImageReader) readFrames() error {
 // takes whole frames does not need it.
 func (ir *ImageReader) readBlocks(fn func(first, n int64, h BlockHash)) error {
 	img, name := ir.image, ir.image.Name+blocksSuffix
-	if err := ir.tar.nextOf(name, img.BlocksSize); err != nil {
-		return err
+	if ir.tar.left != img.BlocksSize {
+		return formatErrorf("reading %s: the tar has %d bytes, the manifest says %d", name, ir.tar.left, img.BlocksSize)
 	}
 	h, p := sha256.New(), &blockParser{imageSize: img.Size, fn: fn}
 	buf := make([]byte, min(img.BlocksSize, 64<<10))
@@ -166,6 +175,10 @@ func (ir *ImageReader) readBlocks(fn func(first, n int64, h BlockHash)) error {
 	}
 	return nil
 }
+
+// Delta returns the reader of the records when this is a delta bundle, which
+// has those in place of compressed frames; else nil.
+func (ir *ImageReader) Delta() *DeltaReader { return ir.delta }
 
 // Image returns what the manifest says of the image.
 func (ir *ImageReader) Image() Image { return ir.image }
@@ -221,6 +234,9 @@ func (ir *ImageReader) SkipFrame() error {
 }
 
 func (ir *ImageReader) frame() (Frame, error) {
+	if ir.delta != nil {
+		return Frame{}, formatErrorf("reading image %s: this is a delta, not a whole bundle", ir.image.Name)
+	}
 	if ir.next == len(ir.index.Frames) {
 		return Frame{}, io.EOF
 	}

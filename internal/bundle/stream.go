@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 )
@@ -44,11 +45,41 @@ func (t *tarReader) next(name string) (size int64, err error) {
 		return 0, err
 	}
 	var h [tarBlock]byte
+	if err := t.header(&h, name); err != nil {
+		return 0, err
+	}
+	return t.enter(&h, name)
+}
+
+// nextEither is next where one of two entries may follow. It tells whether it
+// is the second.
+func (t *tarReader) nextEither(first, second string) (isSecond bool, err error) {
+	if err := t.endEntry(); err != nil {
+		return false, err
+	}
+	var h [tarBlock]byte
+	if err := t.header(&h, first); err != nil {
+		return false, err
+	}
+	if name, _, _ := bytes.Cut(h[:100], []byte{0}); string(name) == second {
+		_, err = t.enter(&h, second)
+		return true, err
+	}
+	_, err = t.enter(&h, first)
+	return false, err
+}
+
+func (t *tarReader) header(h *[tarBlock]byte, name string) error {
 	if _, err := io.ReadFull(t.s, h[:]); err != nil {
-		return 0, readError("the tar header of "+name, err)
+		return readError("the tar header of "+name, err)
 	}
 	t.pos += tarBlock
-	size, err = parseTarHeader(&h, name)
+	return nil
+}
+
+// enter begins the entry with that header.
+func (t *tarReader) enter(h *[tarBlock]byte, name string) (size int64, err error) {
+	size, err = parseTarHeader(h, name)
 	if err != nil {
 		return 0, formatErrorf("reading %s: %w", name, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
@@ -21,6 +22,8 @@ type ApplyOptions struct {
 	Reinstall      bool // install the running version again
 	AllowDowngrade bool // accept an older version; never an older epoch
 	NoPreserve     bool // do not carry the configuration into the new system
+	// Full is the whole bundle for frames that a delta cannot make; may be nil.
+	Full source.Source
 	// NoReadBack stops when the image is written, for measuring. The slot
 	// stays what a power cut at that moment leaves: never armed, resumed by
 	// the next apply, which reads all of it.
@@ -61,7 +64,7 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	defer func() { b.Close() }()
 	done := Applied{Slot: u.facts.Target(), Version: b.Manifest().Version}
 	if o.VerifyFirst {
-		if err := u.verifyAll(ctx, b); err != nil {
+		if err := u.verifyAll(ctx, b, o); err != nil {
 			return done, err
 		}
 		again, err := u.openBundle(ctx, src, o)
@@ -114,7 +117,7 @@ func (u *Updater) checkPreserve(ctx context.Context, id slot.ID) error {
 }
 
 // verifyAll reads the rest of the bundle and checks every frame.
-func (u *Updater) verifyAll(ctx context.Context, b *openedBundle) error {
+func (u *Updater) verifyAll(ctx context.Context, b *openedBundle, o ApplyOptions) error {
 	b.plan(nil)
 	for {
 		ir, err := b.Next()
@@ -123,6 +126,15 @@ func (u *Updater) verifyAll(ctx context.Context, b *openedBundle) error {
 		}
 		if err != nil {
 			return err
+		}
+		if ir.Delta() != nil {
+			if ir.Image().Name != rootImage {
+				continue // nothing of it goes into a slot
+			}
+			if err := u.verifyDelta(ctx, ir, o); err != nil {
+				return err
+			}
+			continue
 		}
 		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name, ir: ir, recipe: newRecipe(ir.Frames(), nil)}
 		if _, err := p.run(ctx); err != nil {
@@ -137,6 +149,18 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	if err != nil {
 		return err
 	}
+	in := &incoming{src, b, ir, want}
+	if ir.Delta() != nil {
+		if err := u.suits(ir.Delta()); err != nil && o.Full == nil {
+			return err
+		} else if err != nil {
+			u.o.Notice("%v; taking %s", err, o.Full.Name())
+			if in, err = u.openFull(ctx, in, o); err != nil {
+				return err
+			}
+			defer in.bundle.Close()
+		}
+	}
 	dev, closeSlot, err := u.dev.openSlot(done.Slot)
 	if err != nil {
 		return err
@@ -148,28 +172,22 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	if err := u.claimTarget(done.Slot, record); err != nil {
 		return err
 	}
-	w, err := partition.NewSlotWriter(dev, ir.Image().Size)
+	w, err := partition.NewSlotWriter(dev, in.ir.Image().Size)
 	if err != nil {
 		return fmt.Errorf("%w: slot %v: %w", ErrWrite, done.Slot, err)
 	}
-	pieces := piecesOf(ir.Frames())
+	pieces := piecesOf(in.ir.Frames())
 	var held []bool
 	// What an earlier run of the same bundle wrote is kept. In any other case
 	// few frames would match, and reading them all first would cost more.
 	if before != nil && bytes.Equal(before.Envelope, record.Envelope) {
 		label := "looking at slot " + done.Slot.String()
-		held, err = w.Probe(ctx, pieces, func(n int64) { u.o.Progress(label, n, ir.Image().Size) })
+		held, err = w.Probe(ctx, pieces, func(n int64) { u.o.Progress(label, n, in.ir.Image().Size) })
 		if err != nil {
 			return err
 		}
 	}
-	f := &filling{u: u, src: src, bundle: b, ir: ir, w: w, recipe: newRecipe(ir.Frames(), held), label: "writing slot " + done.Slot.String()}
-	if err := f.plan(ctx, want, dev); err != nil {
-		return err
-	}
-	err = f.run(ctx)
-	done.BytesWritten, done.BytesReused = w.BytesWritten(), f.recipe.reused()
-	if err != nil {
+	if err := u.fill(ctx, in, w, dev, held, o, done); err != nil {
 		return err
 	}
 	if err := w.Finish(); err != nil {
@@ -195,6 +213,20 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 		return err
 	}
 	return u.refresh()
+}
+
+// fill writes the image, the first MiB excepted.
+func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) error {
+	if in.ir.Delta() != nil {
+		return u.fillByDelta(ctx, in, w, target, held, o, done)
+	}
+	f := in.filling(u, w, newRecipe(in.ir.Frames(), held), "writing slot "+done.Slot.String())
+	if err := f.plan(ctx, in.want, target); err != nil {
+		return err
+	}
+	err := f.run(ctx)
+	done.BytesWritten, done.BytesReused = w.BytesWritten(), f.recipe.reused()
+	return err
 }
 
 // piecesOf returns the frames as the slot writer knows them.

@@ -41,13 +41,18 @@ func (f *filling) plan(ctx context.Context, want *wanted, target blockdev.Device
 		f.recipe.forgo()
 		return nil
 	}
+	f.planRanges(ranges)
+	return nil
+}
+
+// planRanges says what will be read of the bundle.
+func (f *filling) planRanges(ranges []source.Range) {
 	if images := f.bundle.Manifest().Images; images[len(images)-1].Name == rootImage {
 		// The end of the bundle; what is small may come with the last frames.
 		end := f.ir.Start() + f.ir.Image().CompressedSize
 		ranges = merge(append(ranges, source.Range{Off: end, End: f.bundle.ranger.Size()}), maxRanges)
 	}
 	f.bundle.plan(ranges)
-	return nil
 }
 
 // run writes all frames, and those that the device did not have after all in

@@ -1,0 +1,176 @@
+package delta
+
+import (
+	"cmp"
+	"encoding/binary"
+	"io"
+	"slices"
+)
+
+// similar finds where in the old image there are bytes like given ones, by
+// fingerprints of short strings. Which strings are taken is decided by the
+// strings themselves, so a piece that moved has the same ones.
+type similar struct {
+	heads    []int32 // by fingerprint: 1 + index of the last print
+	prints   []print
+	granules int64 // whole ones in the old image
+}
+
+type print struct {
+	mark  uint32
+	block uint32 // of the old image
+	prev  int32  // 1 + the one before with the same head
+}
+
+const (
+	markLen    = 16 // bytes of a string
+	markEvery  = 32 // one string of so many is taken
+	markChain  = 16
+	headBits   = 20
+	granuleLen = 4 // blocks that are taken together
+)
+
+// marks calls fn for each fingerprint in b.
+func marks(b []byte, fn func(at int, mark uint32)) {
+	for i := 0; i+markLen <= len(b); i++ {
+		x := binary.LittleEndian.Uint64(b[i:])*0x9e3779b97f4a7c15 ^ binary.LittleEndian.Uint64(b[i+8:])*0xc2b2ae3d27d4eb4f
+		x ^= x >> 29
+		x *= 0x165667b19e3779f9
+		if x>>32%markEvery == 0 {
+			fn(i, uint32(x)^uint32(x>>37))
+		}
+	}
+}
+
+func headOf(mark uint32) uint32 { return mark * 0x9e3779b1 >> (32 - headBits) }
+
+func indexSimilar(old io.ReaderAt, size int64, take func(block int64) bool) (*similar, error) {
+	blocks := (size + BlockSize - 1) / BlockSize
+	s := &similar{heads: make([]int32, 1<<headBits), granules: blocks / granuleLen}
+	m := NewMaker(old, size)
+	buf := make([]byte, 256*BlockSize)
+	for first := int64(0); first < blocks; {
+		if !take(first) {
+			first++
+			continue
+		}
+		n := int64(1)
+		for n < 256 && first+n < blocks && take(first+n) {
+			n++
+		}
+		b := buf[:n*BlockSize]
+		if err := m.read(b, first); err != nil {
+			return nil, err
+		}
+		last := uint32(0)
+		marks(b, func(at int, mark uint32) {
+			if mark == last {
+				return // a row of equal bytes
+			}
+			last = mark
+			h := headOf(mark)
+			s.prints = append(s.prints, print{mark, uint32(first + int64(at/BlockSize)), s.heads[h]})
+			s.heads[h] = int32(len(s.prints))
+		})
+		first += n
+	}
+	return s, nil
+}
+
+// find calls fn for blocks that have a fingerprint.
+func (s *similar) find(mark uint32, fn func(block uint32)) {
+	at := s.heads[headOf(mark)]
+	for n := 0; at != 0 && n < markChain; at = s.prints[at-1].prev {
+		if p := s.prints[at-1]; p.mark == mark {
+			fn(p.block)
+			n++
+		}
+	}
+}
+
+// knows reports whether anything of b is known.
+func (s *similar) knows(b []byte) bool {
+	found := 0
+	marks(b, func(_ int, mark uint32) { s.find(mark, func(uint32) { found++ }) })
+	return found > 2
+}
+
+// pieces returns at most limit blocks of the old image that are like b.
+func (s *similar) pieces(b []byte, limit int64) []piece {
+	votes := map[uint32]float32{}
+	var sets [][]uint32
+	marks(b, func(_ int, mark uint32) {
+		var set []uint32
+		s.find(mark, func(block uint32) {
+			if g := block / granuleLen; !slices.Contains(set, g) {
+				set = append(set, g)
+			}
+		})
+		for _, g := range set {
+			votes[g] += 1 / float32(len(set))
+		}
+		if len(set) > 0 {
+			sets = append(sets, set)
+		}
+	})
+	// What could be of several places belongs to the one that has most.
+	sums := map[uint32]int{}
+	for _, set := range sets {
+		most := set[0]
+		for _, g := range set[1:] {
+			if votes[g] > votes[most] || votes[g] == votes[most] && g < most {
+				most = g
+			}
+		}
+		sums[most]++
+	}
+	return s.choose(sums, limit)
+}
+
+// choose takes the granules with the most hits, and what lies beside them.
+func (s *similar) choose(sums map[uint32]int, limit int64) []piece {
+	type granule struct {
+		at   uint32
+		hits int
+	}
+	var order []granule
+	for g, n := range sums {
+		order = append(order, granule{g, n * 16})
+		for _, beside := range []uint32{g - 1, g + 1} {
+			if _, ok := sums[beside]; !ok && n >= 4 {
+				order = append(order, granule{beside, n})
+			}
+		}
+	}
+	slices.SortFunc(order, func(a, b granule) int {
+		return cmp.Or(cmp.Compare(b.hits, a.hits), cmp.Compare(a.at, b.at))
+	})
+	taken := map[uint32]bool{}
+	for _, g := range order {
+		if int64(len(taken)+1)*granuleLen > limit {
+			break
+		}
+		if int64(g.at) < s.granules {
+			taken[g.at] = true
+		}
+	}
+	return joined(taken)
+}
+
+func joined(taken map[uint32]bool) []piece {
+	var list []uint32
+	for g := range taken {
+		list = append(list, g)
+	}
+	slices.Sort(list)
+	var out []piece
+	for _, g := range list {
+		from := int64(g) * granuleLen
+		if n := len(out); n > 0 && out[n-1].from+out[n-1].count == from {
+			out[n-1].count += granuleLen
+			continue
+		}
+		out = append(out, piece{from, granuleLen})
+	}
+	return out
+}

@@ -1,0 +1,5 @@
+//go:build crash
+
+package update
+
+const corruptions = 10000
