@@ -187,7 +187,8 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 			return err
 		}
 	}
-	if err := u.fill(ctx, in, w, dev, held, o, done); err != nil {
+	filled, err := u.fill(ctx, in, w, dev, held, o, done)
+	if err != nil {
 		return err
 	}
 	if err := w.Finish(); err != nil {
@@ -200,7 +201,7 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	if err := u.readBack(ctx, w, pieces, done.Slot); err != nil {
 		var wrong *partition.MismatchError
 		if errors.As(err, &wrong) {
-			if blame := f.recipe.blame(dev, wrong.Off); blame != nil {
+			if blame := filled.blame(dev, wrong.Off); blame != nil {
 				return blame
 			}
 		}
@@ -215,18 +216,19 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	return u.refresh()
 }
 
-// fill writes the image, the first MiB excepted.
-func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) error {
+// fill writes the image, the first MiB excepted, and returns where its frames
+// came from.
+func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*recipe, error) {
 	if in.ir.Delta() != nil {
 		return u.fillByDelta(ctx, in, w, target, held, o, done)
 	}
 	f := in.filling(u, w, newRecipe(in.ir.Frames(), held), "writing slot "+done.Slot.String())
 	if err := f.plan(ctx, in.want, target); err != nil {
-		return err
+		return nil, err
 	}
 	err := f.run(ctx)
 	done.BytesWritten, done.BytesReused = w.BytesWritten(), f.recipe.reused()
-	return err
+	return f.recipe, err
 }
 
 // piecesOf returns the frames as the slot writer knows them.

@@ -205,28 +205,28 @@ func (u *Updater) newMaking(ir *bundle.ImageReader, w *partition.SlotWriter, hel
 
 // fillByDelta writes the image by a delta, and what that cannot make from the
 // whole bundle, if there is one.
-func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) error {
+func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*recipe, error) {
 	m, err := u.newMaking(in.ir, w, held, "writing slot "+done.Slot.String())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() {
 		done.BytesWritten, done.BytesReused = w.BytesWritten(), newRecipe(in.ir.Frames(), held).reused()
 	}()
 	if err := m.run(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	err = m.missing()
 	switch {
 	case err == nil:
-		return in.bundle.finish()
+		return newRecipe(in.ir.Frames(), m.have), in.bundle.finish()
 	case o.Full == nil:
-		return err
+		return nil, err
 	}
 	u.o.Notice("%v; the rest is taken from %s", err, o.Full.Name())
 	full, err := u.openFull(ctx, in, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer full.bundle.Close()
 	f := full.filling(u, w, newRecipe(full.ir.Frames(), m.have), m.label)
@@ -234,9 +234,9 @@ func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.Sl
 	if needed := f.recipe.needed(); needed < scanWorth && full.bundle.hasRanges() {
 		f.planRanges(merge(f.recipe.ranges(f.ir.Start()), maxRanges))
 	} else if err := f.plan(ctx, full.want, target); err != nil {
-		return err
+		return nil, err
 	}
-	return f.run(ctx)
+	return f.recipe, f.run(ctx)
 }
 
 // verifyDelta makes all frames without writing them.
