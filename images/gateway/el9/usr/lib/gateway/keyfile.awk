@@ -22,7 +22,7 @@ END {
 		print "route add " part[1] (part[2] ? " via " part[2] : "") " dev " link
 	}
 	file = "/etc/resolv.conf"
-	gsub(";", " ", search)
+	sub(";$", "", search); gsub(";", " ", search)
 	printf "" >file
 	if (search) print "search " search >file
 	n = split(dns, server, ";")
