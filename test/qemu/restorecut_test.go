@@ -32,9 +32,9 @@ func customerSet() map[string]string {
 		"/home/carla/.ssh/authorized_keys":      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA carla\n",
 		"/etc/abupdate/preserve.d/50-site.toml": "[[path]]\npath = \"/etc/site/**\"\nmissing = \"fail\"\n",
 	}
-	for i := range 16 {
+	for i := range 8 {
 		var text strings.Builder
-		for n := range 1 + i*i*8 {
+		for n := range 1 + i*i*32 {
 			fmt.Fprintf(&text, "%d\n", n)
 		}
 		set[fmt.Sprintf("/etc/site/%02d.conf", i)] = text.String()
