@@ -51,8 +51,8 @@ var migrateReleases = map[string]appliance.Options{
 
 // badReleases are those that fail, and what the old system must know of it.
 var badReleases = []struct{ release, reason string }{
-	{releasePanics, "GRUB"},
-	{releaseHangs, "GRUB"},
+	{releasePanics, "failed its trial"},
+	{releaseHangs, "failed its trial"},
 	{releaseNoNet, "address"},
 	{releaseNoParity, "ssh"},
 	{releaseSick, "health"},

@@ -22,7 +22,7 @@ func TestMigrate(t *testing.T) {
 			m.powerOn(vm.Disk{})
 			m.bootsOld("none")
 			before := m.oldFiles()
-			m.goesHome(releasePanics, "", before)
+			m.goesHome(releasePanics, "failed its trial", before)
 			m.migrates(before)
 		})
 	}
