@@ -85,7 +85,7 @@ func (a manifest) differences(b manifest) []string {
 func (m *migration) oldFiles() manifest {
 	m.t.Helper()
 	var all manifest
-	const without = `-xdev ! -path './var/log/*' ! -path './var/lib/systemd/*' ! -path './var/tmp/*' ! -path './tmp/*' ! -path './run/*' ! -path './var/lib/abupdate/*'`
+	const without = `-xdev ! -path './var/log/*' ! -path './var/lib/systemd/*' ! -path './var/tmp/*' ! -path './tmp/*' ! -path './run/*' ! -path './var/lib/abupdate/*' ! -path './EFI/abupdate/*'`
 	for _, dir := range m.layout.Mounts() {
 		for _, line := range m.manifestOf(dir, without) {
 			all = append(all, dir+": "+line)

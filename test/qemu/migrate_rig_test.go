@@ -86,7 +86,7 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 // says waits for words on the console.
 func (m *migration) says(pattern string) []string {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 12*time.Minute)
 	defer cancel()
 	groups, err := m.machine.Console.Expect(ctx, pattern)
 	m.must(err)

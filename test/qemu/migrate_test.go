@@ -119,6 +119,8 @@ func (m *migration) customerData(dirs ...string) map[string]manifest {
 // partition; the other trees have been copied into it.
 func (m *migration) sameData(trees map[string]manifest) {
 	m.t.Helper()
+	// fstab names it with nofail: it was not there yet when the system started.
+	m.on("udevadm settle; mountpoint -q " + dataDir + " || mount " + dataDir)
 	for dir, before := range trees {
 		at, without := dataDir+dir, "-xdev"
 		if dir == "/home" && m.layout.HomeVolume() {
