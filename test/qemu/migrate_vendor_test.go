@@ -104,14 +104,10 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 		if err != nil {
 			return err
 		}
-		o.Version, o.RPM, o.AuthorizedKey = version, v.rpm, key
+		o.Version, o.Release, o.RPM, o.AuthorizedKey = version, appliance.EL7, v.rpm, key
 		files := map[string][]byte{
 			"/etc/abupdate/config.toml": []byte(gatewayConfig),
-			// A stand-in for EL7's network service: it does what ifcfg-eth0 says.
-			"/etc/systemd/network/10-eth0.network":         []byte("[Match]\nName=none\n"),
-			"/etc/systemd/system/systemd-networkd.service": []byte("[Unit]\nWants=network.target\nBefore=network.target\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /usr/lib/gateway/ifup\n"),
-			"/usr/lib/gateway/ifup":                        []byte(". /etc/sysconfig/network-scripts/ifcfg-eth0\nip link set eth0 up\nip addr add $IPADDR/$PREFIX dev eth0\n[ -z \"$GATEWAY\" ] || ip route add default via $GATEWAY\n"),
-			"/etc/fstab":                                   []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
+			"/etc/fstab":                []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
 		}
 		for name, data := range o.Files {
 			files[name] = data
