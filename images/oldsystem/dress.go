@@ -48,7 +48,6 @@ func dress(ctx context.Context, tree string, o Options) error {
 		"/etc/oldsystem":         []byte(o.Layout.Name + "\n"),
 		"/etc/sysconfig/network": []byte("NETWORKING=yes\nHOSTNAME=" + Hostname + "\n"),
 		"/etc/sysconfig/network-scripts/ifcfg-eth0": fmt.Appendf(nil, "DEVICE=eth0\nTYPE=Ethernet\nONBOOT=yes\nBOOTPROTO=none\nIPADDR=%s\nPREFIX=24\nGATEWAY=10.0.2.2\nDNS1=%s\nDOMAIN=customer.example\n", Address, Resolver),
-		"/etc/systemd/network/10-eth0.network":      fmt.Appendf(nil, "# What ifcfg-eth0 says, for the network service of this stand-in.\n[Match]\nName=eth0\n\n[Network]\nAddress=%s/24\nGateway=10.0.2.2\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n", Address),
 		"/etc/resolv.conf":                          fmt.Appendf(nil, "search customer.example\nnameserver %s\n", Resolver),
 		"/root/.ssh/authorized_keys":                []byte(o.Key + "\n"),
 		"/srv/reports/2019/first.txt":               []byte("kept since 2019\n"),
@@ -187,7 +186,7 @@ func links(tree string) error {
 	want := map[string]string{
 		"multi-user.target.wants/oldsystem-banner.service":  "../oldsystem-banner.service",
 		"multi-user.target.wants/oldsystem-control.service": "../oldsystem-control.service",
-		"multi-user.target.wants/systemd-networkd.service":  "/usr/lib/systemd/system/systemd-networkd.service",
+		"multi-user.target.wants/network.service":           "../network.service",
 	}
 	for _, unit := range masked {
 		want[unit] = "/dev/null"

@@ -46,9 +46,9 @@ func (m *migration) goesHome(release, reason string, before manifest) {
 // start prepares and starts a migration; the device reboots.
 func (m *migration) start(release string) {
 	m.t.Helper()
-	m.abupdate(0, "migrate prepare --slot-size 400MiB "+m.url(release))
+	m.abupdate(0, "--quiet migrate prepare --slot-size 400MiB "+m.url(release))
 	m.abupdate(0, "migrate status")
-	m.leave("migrate start")
+	m.leave("--quiet migrate start")
 }
 
 // leave runs a command of abupdate that ends in a reboot, perhaps before its
