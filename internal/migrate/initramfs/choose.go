@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -19,11 +20,15 @@ var deviceDirs = []string{
 	"kernel/drivers/pci/", "kernel/drivers/vmd/", "kernel/drivers/net/", "kernel/drivers/watchdog/",
 }
 
+// carrier is the modalias of a PCI device for storage (class 1) or a network
+// (class 2).
+var carrier = regexp.MustCompile(`^pci:.*bc0[12]sc`)
+
 // always are modules that are taken where the kernel has them not built in:
 // what finds no alias on any device, and the checksums that file systems ask
 // the kernel for by name, which then looks for a modprobe that is not there.
 var always = []string{
-	"crc32c_generic", "crc32c_intel", "libcrc32c", "crc32c",
+	"crc32c_generic", "crc32c_intel", "libcrc32c", "crct10dif_generic",
 	"dm_mod", "ext4", "xfs", "sd_mod", "virtio_blk", "virtio_pci", "virtio_scsi",
 }
 
@@ -78,10 +83,10 @@ func (o *order) add(name string) {
 // their modalias names, and those that are loaded.
 func (s *moduleSet) devices(root *os.Root) ([]string, error) {
 	found := map[string]bool{}
-	take := func(name string) {
+	take := func(name string, any bool) {
 		name = strings.ReplaceAll(name, "-", "_")
 		for _, dir := range deviceDirs {
-			if strings.HasPrefix(s.file[name], dir) {
+			if strings.HasPrefix(s.file[name], dir) || any && !strings.HasPrefix(s.file[name], "kernel/") {
 				found[name] = true
 			}
 		}
@@ -91,7 +96,7 @@ func (s *moduleSet) devices(root *os.Root) ([]string, error) {
 		// A loaded module of /drivers/net may be a tunnel or a bridge: which
 		// card there is, the modalias tells.
 		if !strings.HasPrefix(s.file[name], "kernel/drivers/net/") {
-			take(name)
+			take(name, false)
 		}
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -108,8 +113,10 @@ func (s *moduleSet) devices(root *os.Root) ([]string, error) {
 			return nil
 		}
 		seen[text] = true
+		// What a vendor has added lies in directories of its own: extra, updates,
+		// weak-updates. The device's class tells what it is for.
 		for _, module := range s.resolve(text) {
-			take(module)
+			take(module, carrier.MatchString(text))
 		}
 		return nil
 	})

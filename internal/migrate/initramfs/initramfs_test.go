@@ -46,6 +46,8 @@ kernel/drivers/gpu/drm/qxl/qxl.ko:
 kernel/drivers/net/tun.ko:
 kernel/drivers/net/ethernet/intel/e1000/e1000.ko:
 kernel/drivers/watchdog/i6300esb.ko:
+weak-updates/megasr.ko:
+extra/nvidia.ko:
 `)
 	write(modules+"modules.softdep", "# made by depmod\nsoftdep libcrc32c pre: crc32c\nsoftdep e1000 post: tun\n")
 	write(modules+"modules.alias", `alias crc32c crc32c_intel
@@ -53,6 +55,8 @@ alias pci:v00001000d00000097sv*sd*bc*sc*i* mpt3sas
 alias pci:v0000103Cd*sv*sd*bc01sc04i* hpsa
 alias pci:v00001B36d00000100sv*sd*bc*sc*i* qxl
 alias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000
+alias pci:v00008086d00002826sv*sd*bc01sc04i* megasr
+alias pci:v000010DEd00000001sv*sd*bc03sc*i* nvidia
 alias acpi*:PNP0A03/x:* hpsa
 `)
 	write(modules+"modules.builtin", "kernel/fs/ext4/ext4.ko\n")
@@ -60,6 +64,8 @@ alias acpi*:PNP0A03/x:* hpsa
 	write("sys/devices/pci0000:00/0000:00:03.0/modalias", "pci:v00001000d00000097sv00001000sd00003090bc01sc07i00\n")
 	write("sys/devices/pci0000:00/0000:00:04.0/modalias", "pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00\n")
 	write("sys/devices/pci0000:00/0000:00:05.0/modalias", "pci:v00001B36d00000100sv00001AF4sd00001100bc03sc00i00\n")
+	write("sys/devices/pci0000:00/0000:00:06.0/modalias", "pci:v00008086d00002826sv00001AF4sd00001100bc01sc04i00\n")
+	write("sys/devices/pci0000:00/0000:00:07.0/modalias", "pci:v000010DEd00000001sv00001AF4sd00001100bc03sc00i00\n")
 	b, err := os.ReadFile(filepath.Join(dir, modules, "modules.dep"))
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +82,15 @@ alias acpi*:PNP0A03/x:* hpsa
 				}
 			}
 		}
+	}
+	// As weak-modules of EL does it for a driver of another kernel's.
+	weak := filepath.Join(dir, modules, "weak-updates/megasr.ko")
+	write("usr/lib/modules/other/extra/megasr.ko", "\x7fELF code of megasr\n")
+	if err := os.Remove(weak); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/lib/modules/other/extra/megasr.ko", weak); err != nil {
+		t.Fatal(err)
 	}
 	root, err = os.OpenRoot(dir)
 	if err != nil {
@@ -113,7 +128,7 @@ func TestBuild(t *testing.T) {
 	}
 	slices.Sort(order)
 	want := []string{
-		"crc32c_intel", "crc_t10dif", "dm_mod", "e1000", "i6300esb", "libcrc32c", "mpt3sas",
+		"crc32c_intel", "crc_t10dif", "dm_mod", "e1000", "i6300esb", "libcrc32c", "megasr", "mpt3sas",
 		"scsi_transport_sas", "sd_mod", "xfs",
 	}
 	if !slices.Equal(order, want) {

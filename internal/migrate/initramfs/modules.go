@@ -153,7 +153,7 @@ const maxModule = 64 << 20
 // initramfs that could do it for them.
 func (s *moduleSet) read(root *os.Root, name string) ([]byte, error) {
 	file := path.Join(s.dir, s.file[name])
-	f, err := root.Open(file)
+	f, err := openLinked(root, file)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +172,23 @@ func (s *moduleSet) read(root *os.Root, name string) ([]byte, error) {
 		return nil, fmt.Errorf("/%s: not a module", file)
 	}
 	return b, nil
+}
+
+// openLinked opens a file that may be an absolute link within the root, as
+// weak-updates has them; os.Root takes such a link for an escape.
+func openLinked(root *os.Root, name string) (*os.File, error) {
+	for range 8 {
+		target, err := root.Readlink(name)
+		if err != nil || !path.IsAbs(target) {
+			break
+		}
+		name = strings.TrimPrefix(path.Clean(target), "/")
+		// /lib is such a link itself on most systems.
+		if rest, ok := strings.CutPrefix(name, "lib/"); ok {
+			name = "usr/lib/" + rest
+		}
+	}
+	return root.Open(name)
 }
 
 func decompressor(file string, r io.Reader) (io.Reader, error) {
