@@ -42,7 +42,7 @@ func newArchiveWriter(w io.Writer, host Host) (*archiveWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	io.WriteString(a.sum, head)
+	fmt.Fprint(a.sum, head)
 	return a, a.plain(archiveHead, head)
 }
 
