@@ -15,10 +15,11 @@ import "math/bits"
 // All state is here, and encoding and decoding are the same code but for the
 // range coder, so they stay in step.
 type codec struct {
-	rc   *rangeCoder
-	w    []byte // dictionary and, from start on, the bytes coded
-	pos  int
-	reps [4]int // the last distances, 0: none
+	rc    *rangeCoder
+	w     []byte // dictionary and, from start on, the bytes coded
+	start int
+	pos   int
+	reps  [4]int // the last distances, 0: none
 
 	lits     int    // literals since the last run
 	len1     int    // length class of the last run
@@ -128,7 +129,7 @@ func (m *model) reset() {
 
 func newCodec(rc *rangeCoder, m *model, window []byte, start int) *codec {
 	m.reset()
-	c := &codec{rc: rc, m: m, w: window, pos: start}
+	c := &codec{rc: rc, m: m, w: window, start: start, pos: start}
 	if start > 0 {
 		c.reps[0] = start
 	}

@@ -6,11 +6,14 @@ import "encoding/binary"
 type effort struct {
 	chain int // candidates looked at for a position
 	ahead int // bytes over which a candidate is judged
+	// content: with so many 16ths of what could be gained, the last distance is
+	// kept without looking further.
+	content int
 }
 
 var (
-	quick = effort{chain: 6, ahead: 96}
-	best  = effort{chain: 48, ahead: 400}
+	quick = effort{chain: 4, ahead: 64, content: 8}
+	best  = effort{chain: 32, ahead: 256, content: 12}
 )
 
 // finder finds earlier places of the window that begin with the same bytes.
@@ -105,6 +108,9 @@ func (e *encoder) choose(c *codec) (kind, dist, n int) {
 	if d := c.reps[0]; d > 0 && d <= pos {
 		bestScore = e.score(w, pos, d)
 	}
+	if bestScore >= min(e.effort.ahead, len(w)-pos)*gainByte*e.effort.content/16 {
+		return e.goOn(c, r0) // nothing can be much better
+	}
 	kind = -1
 	try := func(k, d, cost int) {
 		if d <= 0 || d > pos || d == c.reps[0] {
@@ -148,10 +154,13 @@ func (e *encoder) choose(c *codec) (kind, dist, n int) {
 			return kind, dist, n
 		}
 	}
-	if r0 > 0 && c.lits > 0 {
-		return kindRep0, c.reps[0], r0
-	}
-	if r0 > 0 && c.pos == 0 {
+	return e.goOn(c, r0)
+}
+
+// goOn stays at the last distance: with a run of what is equal there, or with
+// a literal. Right after a run the last distance has ended.
+func (e *encoder) goOn(c *codec, r0 int) (kind, dist, n int) {
+	if r0 > 0 && (c.lits > 0 || c.pos == c.start) {
 		return kindRep0, c.reps[0], r0
 	}
 	return 0, 0, 0
