@@ -51,11 +51,11 @@ const (
 type model struct {
 	run     [8 * lenClass]prob
 	runLong [8 * lenClass * lenClass]prob
-	runW    [8]weights
+	runW    [8]weights2
 	kinds   [4 * lenClass][8]prob
 	lenTree [3 * lenClass][32]prob
 	lenPair [3 * lenClass * lenClass][32]prob
-	lenW    [3]weights
+	lenW    [3]weights2
 	lenLow  [3][24][64]prob
 	sign    [2]prob
 	nearTop [32]prob
@@ -68,20 +68,13 @@ type model struct {
 	pred   [2 * 256][256]prob
 	shift  [4 * 256][256]prob
 	hist   [1 << hashBits]prob
-	litW   [4 * 4]weights
+	litW   [4 * 4]weights5
 }
 
 func (m *model) reset() {
 	fill := func(ps []prob) {
 		for i := range ps {
 			ps[i] = probInit
-		}
-	}
-	each := func(w []weights, v int32) {
-		for i := range w {
-			for j := range w[i] {
-				w[i][j] = v
-			}
 		}
 	}
 	fill(m.run[:])
@@ -122,9 +115,15 @@ func (m *model) reset() {
 	}
 	fill(m.order2[:])
 	fill(m.hist[:])
-	each(m.runW[:], 1<<15)
-	each(m.lenW[:], 1<<15)
-	each(m.litW[:], 20000)
+	for i := range m.runW {
+		m.runW[i] = weights2{1 << 15, 1 << 15}
+	}
+	for i := range m.lenW {
+		m.lenW[i] = weights2{1 << 15, 1 << 15}
+	}
+	for i := range m.litW {
+		m.litW[i] = weights5{20000, 20000, 20000, 20000, 20000}
+	}
 }
 
 func newCodec(rc *rangeCoder, m *model, window []byte, start int) *codec {
@@ -147,11 +146,8 @@ func (c *codec) predicted() byte {
 // isRun codes whether a run follows, not a literal.
 func (c *codec) isRun(run int) int {
 	l := min(c.lits, 7)
-	ps := [mixInputs]*prob{
-		&c.m.run[l*lenClass+c.len1],
-		&c.m.runLong[(l*lenClass+c.len1)*lenClass+c.len2],
-	}
-	return c.mixed(run, &ps, 2, &c.m.runW[l], limitFlag)
+	p0, p1 := &c.m.run[l*lenClass+c.len1], &c.m.runLong[(l*lenClass+c.len1)*lenClass+c.len2]
+	return c.mixed2(run, p0, p1, &c.m.runW[l])
 }
 
 func (c *codec) literal(b byte) byte {
@@ -180,8 +176,8 @@ func (c *codec) literal(b byte) byte {
 	for i := 7; i >= 0; i-- {
 		i2 := (h2 + node*0x2545f491) * 0x9e3779b1 >> (32 - hashBits)
 		i3 := (h3 + node*0x2545f491) * 0x9e3779b1 >> (32 - hashBits)
-		ps := [mixInputs]*prob{&o1[node], &c.m.order2[i2], &pr[node], &sh[node], &c.m.hist[i3]}
-		bit := c.mixed(int(b>>i)&1, &ps, 5, w, limitLiteral)
+		n := node & 255 // which it is: the compiler shall know
+		bit := c.mixed5(int(b>>i)&1, &o1[n], &c.m.order2[i2], &pr[n], &sh[n], &c.m.hist[i3], w)
 		node = node<<1 | uint32(bit)
 	}
 	b = byte(node)
@@ -242,8 +238,7 @@ func (c *codec) length(n, kind int) int {
 	top := bits.Len(uint(n)) - 1
 	node := 1
 	for i := 4; i >= 0; i-- {
-		ps := [mixInputs]*prob{&t1[node], &t2[node]}
-		node = node<<1 | c.mixed(top>>i&1, &ps, 2, &c.m.lenW[class], limitFlag)
+		node = node<<1 | c.mixed2(top>>i&1, &t1[node], &t2[node], &c.m.lenW[class])
 	}
 	top = min(node-32, 23)
 	return c.lowBits(n, top, c.m.lenLow[class][top][:])

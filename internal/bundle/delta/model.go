@@ -24,7 +24,7 @@ var reciprocal = func() (t [256]int64) {
 }()
 
 func (p *prob) update(bit int, limit uint32) {
-	n := uint32(*p) & 1023
+	n := uint32(*p) & 255 // never more
 	v := int64(*p >> 10)
 	v += (int64(bit)*(1<<22-1) - v) * reciprocal[n] >> 16
 	if n < limit {
@@ -59,25 +59,46 @@ func squash(x int32) uint32 {
 	return uint32(squashTable[min(max(x+2048, 0), 4095)])
 }
 
-const mixInputs = 5
-
 // weights of a mixer, 1/65536.
-type weights [mixInputs]int32
+type (
+	weights2 [2]int32
+	weights5 [5]int32
+)
 
-// mixed codes a bit with the mixture of n models; ps[n:] are not used.
-func (c *codec) mixed(bit int, ps *[mixInputs]*prob, n int, w *weights, limit uint32) int {
-	var in [mixInputs]int32
-	var dot int64
-	for i := 0; i < n; i++ {
-		in[i] = stretchTable[*ps[i]>>20]
-		dot += int64(in[i]) * int64(w[i])
-	}
-	p := squash(int32(dot >> 16))
+// mixed2 codes a bit with the mixture of two models.
+func (c *codec) mixed2(bit int, p0, p1 *prob, w *weights2) int {
+	s0, s1 := stretchTable[uint32(*p0)>>20], stretchTable[uint32(*p1)>>20]
+	p := squash(int32((int64(s0)*int64(w[0]) + int64(s1)*int64(w[1])) >> 16))
 	bit = c.rc.code(bit, p)
-	err := int32(bit)*65535 - int32(p)
-	for i := 0; i < n; i++ {
-		w[i] += int32((int64(in[i])*int64(err) + 1<<13) >> 14)
-		ps[i].update(bit, limit)
-	}
+	err := int64(int32(bit)*65535 - int32(p))
+	w[0] += learn(s0, err)
+	w[1] += learn(s1, err)
+	p0.update(bit, limitFlag)
+	p1.update(bit, limitFlag)
 	return bit
 }
+
+// mixed5 codes a bit of a literal with the mixture of five models. Written
+// out, because most of the time of a decoder goes by here.
+func (c *codec) mixed5(bit int, p0, p1, p2, p3, p4 *prob, w *weights5) int {
+	s0, s1, s2 := stretchTable[uint32(*p0)>>20], stretchTable[uint32(*p1)>>20], stretchTable[uint32(*p2)>>20]
+	s3, s4 := stretchTable[uint32(*p3)>>20], stretchTable[uint32(*p4)>>20]
+	dot := int64(s0)*int64(w[0]) + int64(s1)*int64(w[1]) + int64(s2)*int64(w[2]) + int64(s3)*int64(w[3]) + int64(s4)*int64(w[4])
+	p := squash(int32(dot >> 16))
+	bit = c.rc.code(bit, p)
+	err := int64(int32(bit)*65535 - int32(p))
+	w[0] += learn(s0, err)
+	w[1] += learn(s1, err)
+	w[2] += learn(s2, err)
+	w[3] += learn(s3, err)
+	w[4] += learn(s4, err)
+	p0.update(bit, limitLiteral)
+	p1.update(bit, limitLiteral)
+	p2.update(bit, limitLiteral)
+	p3.update(bit, limitLiteral)
+	p4.update(bit, limitLiteral)
+	return bit
+}
+
+// learn is the change of a weight whose input was s, after an error.
+func learn(s int32, err int64) int32 { return int32((int64(s)*err + 1<<13) >> 14) }
