@@ -49,7 +49,8 @@ func (h *host) oldKernel(release string) (kernel, initramfs string, err error) {
 // bootSource is a file on its way to abboot.
 type bootSource struct {
 	BootFile
-	file *os.File
+	content io.ReaderAt
+	file    *os.File // nil: nothing to close
 }
 
 // openBootFiles opens what goes to abboot and hashes it. The caller closes
@@ -81,7 +82,7 @@ func (h *host) openBootFiles(release string) (_ []bootSource, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, bootSource{BootFile: BootFile{Path: f.path, From: f.from}, file: file})
+		out = append(out, bootSource{BootFile: BootFile{Path: f.path, From: f.from}, content: file, file: file})
 		b := &out[len(out)-1]
 		if b.SHA256, b.At.Size, err = hashFile(file); err != nil {
 			return nil, err
@@ -92,7 +93,9 @@ func (h *host) openBootFiles(release string) (_ []bootSource, err error) {
 
 func closeBootFiles(files []bootSource) {
 	for _, f := range files {
-		f.file.Close()
+		if f.file != nil {
+			f.file.Close()
+		}
 	}
 }
 
@@ -133,7 +136,7 @@ func (j *Journal) abbootOf(f *offer, files []bootSource) provision.Abboot {
 		out.Loader = f.boot.BIOS
 	}
 	for _, s := range files {
-		out.Files = append(out.Files, mkfs.File{Path: s.Path, Content: s.file, Size: s.At.Size})
+		out.Files = append(out.Files, mkfs.File{Path: s.Path, Content: s.content, Size: s.At.Size})
 	}
 	return out
 }

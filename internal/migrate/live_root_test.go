@@ -4,7 +4,6 @@ package migrate
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,15 +31,13 @@ import (
 // partition, mounted by a loop device, and a /proc and /sys made of files.
 type oldMachine struct {
 	*host
-	t        *testing.T
-	img      string
-	dir      string // mount point
-	node     string // loop device
-	lba0     []byte // the first sector before anything happened
-	free     int64
-	unmount  func()
-	progress func(label string, done, total int64) error // an error cancels
-	cancel   context.CancelFunc
+	t       *testing.T
+	img     string
+	dir     string // mount point
+	node    string // loop device
+	lba0    []byte // the first sector before anything happened
+	free    int64
+	unmount func()
 }
 
 const (
@@ -236,8 +235,6 @@ func (v *vendor) bundle(t *testing.T, version string) string {
 	return path
 }
 
-var errCut = errors.New("cut")
-
 func (m *oldMachine) options(v *vendor, path string) PrepareOptions {
 	m.t.Helper()
 	src, err := source.Open(m.t.Context(), path, nil, source.Options{})
@@ -292,10 +289,15 @@ func (m *oldMachine) checkClean() {
 	if _, err := os.Stat(filepath.Join(m.dir, carvedDir)); err == nil {
 		m.t.Error("the directory of the migration is still there")
 	}
-	unix.Sync() // XFS gives space back in the background
-	if _, free, err := m.statfs("/"); err != nil || free < m.free-mib {
-		m.t.Errorf("%d bytes are free, and %d were, %v", free, m.free, err)
+	// XFS of newer kernels gives space back in the background.
+	free, err := int64(0), error(nil)
+	for range 100 {
+		if _, free, err = m.statfs("/"); err == nil && free >= m.free-mib {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
+	m.t.Errorf("%d bytes are free, and %d were, %v", free, m.free, err)
 }
 
 var rootFilesystems = map[string][]string{
@@ -377,3 +379,7 @@ func judge(t *testing.T, program string, args ...string) string {
 	}
 	return string(out)
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func isErr(err, want error) bool { return err != nil && errors.Is(err, want) }

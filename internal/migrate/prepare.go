@@ -186,9 +186,6 @@ func (p *preparation) anew(ctx context.Context) error {
 	if err := p.refuseHere(); err != nil {
 		return err
 	}
-	if a.tier == Gather {
-		return p.refuseGather()
-	}
 	// The first write. Until the places are settled the same command starts
 	// over, and abort finds what there is.
 	p.j = &Journal{Format: 1, Phase: PhasePreparing, Tier: a.tier, Layout: plan.Layout}
@@ -202,7 +199,12 @@ func (p *preparation) anew(ctx context.Context) error {
 	if err := p.openDisk(); err != nil {
 		return err
 	}
-	return p.fill(ctx)
+	if err := p.fill(ctx); errors.Is(err, ErrRefused) {
+		return errors.Join(err, p.removeFiles())
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 func (p *preparation) openDisk() (err error) {
@@ -216,10 +218,14 @@ func (p *preparation) settlePlaces(a *attempt) error {
 		name string
 		at   *Placement
 	}
-	wants := []want{{fileSlotA, &a.a}, {fileAbboot, &a.boot}}
-	if a.copied != nil {
-		wants = []want{{fileSlotA, &a.a}, {fileData, a.copied}, {fileAbboot, &a.boot}}
+	var wants []want // the largest first
+	if a.tier == Carve {
+		wants = append(wants, want{fileSlotA, &a.a})
 	}
+	if a.copied != nil {
+		wants = append(wants, want{fileData, a.copied})
+	}
+	wants = append(wants, want{fileAbboot, &a.boot})
 	pending := int64(0)
 	for _, w := range wants {
 		if w.at.Source == SourceFile {
@@ -267,8 +273,16 @@ func (p *preparation) settlePlaces(a *attempt) error {
 	return p.save()
 }
 
-// fill writes slot a and abboot to their places and reads them back.
-func (p *preparation) fill(ctx context.Context) (err error) {
+// fill writes everything to its place and reads it back.
+func (p *preparation) fill(ctx context.Context) error {
+	if p.j.Tier == Gather {
+		return p.fillGather(ctx)
+	}
+	return p.fillCarve(ctx)
+}
+
+// fillCarve writes slot a and abboot.
+func (p *preparation) fillCarve(ctx context.Context) (err error) {
 	slot, err := p.openMine(fileSlotA, p.j.A)
 	if err != nil {
 		return err
@@ -296,6 +310,11 @@ func (p *preparation) fill(ctx context.Context) (err error) {
 	if err := p.j.writeAbboot(boot, p.disk, p.offer, p.o, files); err != nil {
 		return fmt.Errorf("%w: abboot: %w", update.ErrWrite, err)
 	}
+	return p.finishFill()
+}
+
+// finishFill is the end of every preparation.
+func (p *preparation) finishFill() error {
 	if p.j.Firmware == "uefi" {
 		if err := p.writeLoader(p.survey, p.offer.boot.EFI); err != nil {
 			return err
@@ -335,7 +354,7 @@ func (h *host) setProtection(name string, on bool) error {
 // protect makes the carved files immutable and then asks once more where they
 // lie.
 func (p *preparation) protect() error {
-	for _, name := range []string{fileSlotA, fileAbboot, fileData} {
+	for _, name := range carvedFiles {
 		if err := p.setProtection(name, true); err != nil {
 			return err
 		}
@@ -346,11 +365,20 @@ func (p *preparation) protect() error {
 // checkPlaces makes sure that each region is the migration's still, and that
 // the old system's file system takes what was written there for written.
 func (h *host) checkPlaces(s *Survey, disk device, j *Journal) error {
-	for _, w := range []struct {
+	type part struct {
 		name    string
 		at      Region
 		written int64
-	}{{fileSlotA, j.A, j.ImageSize}, {fileAbboot, j.Boot, j.Boot.Size}} {
+	}
+	parts := []part{{fileAbboot, j.Boot, j.Boot.Size}}
+	if j.Tier == Gather {
+		if err := h.checkStage(s, j); err != nil {
+			return err
+		}
+	} else {
+		parts = append(parts, part{fileSlotA, j.A, j.ImageSize})
+	}
+	for _, w := range parts {
 		r, err := h.openRegion(s, disk, w.name, w.at, false)
 		if err != nil {
 			return err

@@ -36,7 +36,21 @@ func (p *preparation) again(ctx context.Context, boot *bootctl.Cmdline) (err err
 		p.done.Already = true
 		return nil
 	}
+	if p.j.Tier == Gather {
+		return p.againGather()
+	}
 	return p.rewriteSlot(ctx, c.store)
+}
+
+// againGather goes on with the bundle that lies on the disk: its place is
+// fixed in abboot.
+func (p *preparation) againGather() error {
+	if p.j.ImageSHA256 != p.offer.root.SHA256.String() || p.j.Version != p.offer.manifest.Version {
+		return withHint(fmt.Errorf("%w: gather has laid another bundle aside, %s %s", ErrRefused, p.j.Product, p.j.Version),
+			"go on with that one: abupdate migrate start --accept-no-return; or begin anew: abupdate migrate abort, reboot, then prepare")
+	}
+	p.j.Phase = PhasePrepared
+	return p.save()
 }
 
 // refuseAgain holds the bundle against what is there already.

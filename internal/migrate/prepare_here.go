@@ -9,7 +9,6 @@ import (
 
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/partition"
-	"github.com/abupdate/abupdate/internal/update"
 )
 
 // refuseHere finds what the plan could not: what only the files of this
@@ -60,9 +59,4 @@ func mountTemporarily(dev, at, fstype string) (func() error, error) {
 		return nil, fmt.Errorf("mounting %s: %w", dev, err)
 	}
 	return func() error { return os.NewSyscallError("umount", unix.Unmount(at, 0)) }, nil
-}
-
-// refuseGather says that the plan came out as gather.
-func (p *preparation) refuseGather() error {
-	return withHint(fmt.Errorf("%w: gather is not built into this version", update.ErrMigration), "make room, or give a smaller --slot-size")
 }

@@ -98,7 +98,7 @@ func (s *simulated) fill() {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		b := bootSource{BootFile: BootFile{Path: name}, file: f}
+		b := bootSource{BootFile: BootFile{Path: name}, content: f, file: f}
 		if b.SHA256, b.At.Size, err = hashFile(f); err != nil {
 			s.t.Fatal(err)
 		}
