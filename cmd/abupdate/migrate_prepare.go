@@ -84,7 +84,7 @@ func (a *app) migratePrepare(ctx context.Context, ref string, f *migrateFlags) (
 	p, err := migrate.Prepare(ctx, migrate.PrepareOptions{
 		Source: src, Keyring: ring, Compatible: f.compatible, Product: f.product, AgentVersion: version,
 		SlotSize: int64(f.slotSize), Tier: tier,
-		Initramfs: func(w io.Writer) error { return packMigrator(w, f.migrator) },
+		Initramfs: func(w io.Writer, need []string) error { return packMigrator(w, f.migrator, need) },
 		Progress:  a.ui.Progress,
 		Notice:    func(text string) { a.ui.Say("%s", text) },
 	})
@@ -93,7 +93,7 @@ func (a *app) migratePrepare(ctx context.Context, ref string, f *migrateFlags) (
 }
 
 // packMigrator packs the initramfs for the kernel that runs.
-func packMigrator(w io.Writer, program string) error {
+func packMigrator(w io.Writer, program string, need []string) error {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("asking for the kernel's release: %w", err)
@@ -105,7 +105,7 @@ func packMigrator(w io.Writer, program string) error {
 	defer root.Close()
 	return initramfs.Build(w, initramfs.Options{
 		Migrator: program, KernelRelease: unix.ByteSliceToString(u.Release[:]), Root: root,
-		Need: []string{"ext4", "xfs", "dm_mod"},
+		Need: need,
 	})
 }
 

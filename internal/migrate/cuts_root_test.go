@@ -53,7 +53,12 @@ func (c *cutter) arm(m *oldMachine, o *PrepareOptions) (restore func()) {
 	m.host.statfs = func(p string) (int64, int64, error) { c.step(); return was.statfs(p) }
 	m.host.open = func(p string) (device, error) { c.step(); return was.open(p) }
 	m.host.openWrite = func(p string) (device, error) { c.step(); d, err := was.openWrite(p); return cutDevice{d, c}, err }
-	o.Initramfs = func(w io.Writer) error { c.step(); err := wasOptions.Initramfs(w); c.step(); return err }
+	o.Initramfs = func(w io.Writer, need []string) error {
+		c.step()
+		err := wasOptions.Initramfs(w, need)
+		c.step()
+		return err
+	}
 	return func() { *m.host, *o = was, wasOptions }
 }
 

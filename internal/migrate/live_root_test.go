@@ -242,9 +242,12 @@ func (m *oldMachine) options(v *vendor, path string) PrepareOptions {
 	m.t.Cleanup(func() { src.Close() })
 	return PrepareOptions{
 		Source: src, Keyring: v.ring, Compatible: "gw", AgentVersion: "1.0.0", SlotSize: 64 * mib,
-		Initramfs: func(w io.Writer) error { _, err := w.Write(bytes.Repeat([]byte("migrator"), 9999)); return err },
-		Progress:  func(string, int64, int64) {},
-		Notice:    func(text string) { m.t.Logf("notice: %s", text) },
+		Initramfs: func(w io.Writer, _ []string) error {
+			_, err := w.Write(bytes.Repeat([]byte("migrator"), 9999))
+			return err
+		},
+		Progress: func(string, int64, int64) {},
+		Notice:   func(text string) { m.t.Logf("notice: %s", text) },
 	}
 }
 

@@ -24,8 +24,9 @@ type PrepareOptions struct {
 	AgentVersion        string
 	SlotSize            int64 // 0: by the bundle
 	Tier                Tier  // 0: carve
-	// Initramfs packs the migrator for the running kernel.
-	Initramfs func(w io.Writer) error
+	// Initramfs packs the migrator for the running kernel, with modules that
+	// must be there.
+	Initramfs func(w io.Writer, need []string) error
 	Progress  func(label string, done, total int64)
 	Notice    func(text string)
 }
@@ -405,7 +406,7 @@ func (p *preparation) packBootFiles() ([]bootSource, error) {
 		return nil, err
 	}
 	// Nothing of it outlives this run: an interrupted one packs it again.
-	if err := errors.Join(p.o.Initramfs(f), f.Close()); err != nil {
+	if err := errors.Join(p.o.Initramfs(f, p.needModules()), f.Close()); err != nil {
 		return nil, fmt.Errorf("packing the migrator: %w", err)
 	}
 	files, err := p.openBootFiles(p.survey.Machine.Kernel)
@@ -413,14 +414,5 @@ func (p *preparation) packBootFiles() ([]bootSource, error) {
 		return nil, err
 	}
 	os.Remove(path) // it stays open
-	total := int64(0)
-	for _, b := range files {
-		total += b.At.Size
-	}
-	if room := abbootSize - 24*mib; total > room {
-		closeBootFiles(files)
-		r := Refusal{Code: "abboot-full", Reason: fmt.Sprintf("kernels and initramfs have %s, and abboot has room for %s", size(total), size(room)), Next: "rebuild the old system's initramfs for this machine only: dracut --hostonly --force"}
-		return nil, &refused{[]Refusal{r}}
-	}
 	return files, nil
 }

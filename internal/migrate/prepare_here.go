@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +17,10 @@ import (
 func (p *preparation) refuseHere() error {
 	var list Plan
 	m := p.survey.Machine
-	if _, _, err := p.oldKernel(m.Kernel); err != nil {
+	if kernel, initramfs, err := p.oldKernel(m.Kernel); err != nil {
 		list.refuse("old-kernel", "boot the old system from an installed kernel in /boot", "the old system could not be gone back to: %v", err)
+	} else {
+		p.refuseBootFiles(&list, kernel, kernel, initramfs)
 	}
 	if err := (bootctl.Args{Device: oldArgs(m.Cmdline)}).Validate(bootctl.SystemOld); err != nil {
 		list.refuse("old-args", "remove that argument from the old system's boot loader and reboot", "the old system's command line cannot be handed on: %v", err)
@@ -37,6 +40,50 @@ func (p *preparation) refuseHere() error {
 		p.refuseESP(&list)
 	}
 	return list.Err()
+}
+
+// abbootRoom is what kernels and initramfs may take of abboot.
+const abbootRoom = abbootSize - 24*mib
+
+// refuseBootFiles packs the migrator for a try: it may lack a module, or be
+// too large beside the old system's files.
+func (p *preparation) refuseBootFiles(list *Plan, names ...string) {
+	var total counter
+	if err := p.o.Initramfs(&total, p.needModules()); err != nil {
+		list.refuse("migrator", "", "packing the migrator: %v", err)
+		return
+	}
+	for _, name := range names {
+		if st, err := os.Stat(filepath.Join(p.root, name)); err == nil {
+			total += counter(st.Size())
+		}
+	}
+	if int64(total) > abbootRoom {
+		list.refuse("abboot-full", "rebuild the old system's initramfs for this machine only: dracut --hostonly --force",
+			"kernels and initramfs have %s, and abboot has room for %s", size(int64(total)), size(abbootRoom))
+	}
+}
+
+// needModules are the kernel modules that the migrator cannot do without: the
+// file systems of the old and the new system, and of copied data.
+func (p *preparation) needModules() []string {
+	need := []string{"dm_mod", "ext4"}
+	formats := []string{p.offer.root.Filesystem}
+	for _, v := range p.survey.Volumes {
+		formats = append(formats, v.Content.Format)
+	}
+	if slices.Contains(formats, "xfs") || p.offer.root.Filesystem == "" {
+		need = append(need, "xfs")
+	}
+	return need
+}
+
+// counter counts what is written to it.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // refuseESP finds out whether the firmware's boot entries and the ESP can be

@@ -115,11 +115,11 @@ func (st *starting) refuse(ours bool) error {
 	case PhasePrepared:
 	case PhasePreparing:
 		return withHint(fmt.Errorf("%w: prepare was interrupted", ErrRefused), "run it again: abupdate migrate prepare SOURCE")
-	case PhaseFailed, PhaseStarted:
+	case PhaseFailed, PhaseStarted, PhaseTrial:
 		if !ours {
 			return fmt.Errorf("%w: internal error: phase %q in the journal of the old loader", ErrRefused, j.Phase)
 		}
-	case PhaseStreaming, PhaseTrial, PhaseCommitted, PhaseFinishing, PhaseDone:
+	case PhaseStreaming, PhaseCommitted, PhaseFinishing, PhaseDone:
 		return withHint(fmt.Errorf("%w: the migration is in the phase %q", ErrRefused, j.Phase), "see: abupdate migrate status")
 	}
 	if j.Tier == Gather && !st.o.AcceptNoReturn {
