@@ -70,7 +70,7 @@ func TestCrashMigrator(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			blockdevtest.Campaign{
-				Base: m.base, Run: m.run, Recover: m.run, Recoveries: 10,
+				Base: m.base, Run: m.run, Recover: m.run, Recoveries: 3,
 				Check: func(c blockdevtest.Crash) error {
 					sys, err := m.powerOn(c.Disk)
 					done := c.Done || c.First != nil && c.First.Done
@@ -92,7 +92,7 @@ func TestFaultMigrator(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			step := 1
-			if m.tier == Gather && blockdevtest.Scale() == 1 {
+			if m.tier == Gather && blockdevtest.Scale() <= 2 {
 				step = 5 // each is a new system
 			}
 			for i, sticky := range []bool{false, true} {
