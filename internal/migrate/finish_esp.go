@@ -20,7 +20,7 @@ import (
 
 // Paths on the ESP.
 const (
-	ourLoader     = "EFI/abupdate/grubx64.efi"
+	ourLoader     = espDir + "/" + espLoader
 	defaultLoader = "EFI/BOOT/BOOTX64.EFI"
 )
 
@@ -34,6 +34,9 @@ func (d *LiveDisk) SecureLoaders(esp partition.Part, id string, save func(SavedS
 			return err
 		}
 		for _, path := range configs {
+			if filepath.Base(filepath.Dir(path)) == filepath.Base(espDir) {
+				continue // beside our own loader
+			}
 			if err := d.stub(path, esp, id, save); err != nil {
 				return fmt.Errorf("%s on the ESP: %w", strings.TrimPrefix(path, dir+"/"), err)
 			}

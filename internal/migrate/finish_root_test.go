@@ -112,7 +112,7 @@ func TestStub(t *testing.T) {
 	esp := partition.Part{Number: 1, Start: mib, Size: 40 * mib}
 	long := strings.Repeat("menuentry 'CentOS' { true }\n", 100)
 	err := d.withESP(1, func(dir string) error {
-		for name, content := range map[string]string{"EFI/centos/grub.cfg": long, "EFI/other/grub.cfg": "configfile x\n", ourLoader: "LOADER"} {
+		for name, content := range map[string]string{"EFI/centos/grub.cfg": long, "EFI/other/grub.cfg": "configfile x\n", espDir + "/grub.cfg": "ours", ourLoader: "LOADER"} {
 			path := filepath.Join(dir, name)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
 				return err
