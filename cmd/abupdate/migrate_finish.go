@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
+	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/migrate"
 	"github.com/abupdate/abupdate/internal/slot"
 	"github.com/abupdate/abupdate/internal/update"
@@ -44,10 +45,12 @@ the timer does it, too.`,
 
 func (a *app) migrateFinish(ctx context.Context, keepOld int, due bool) error {
 	u, done, err := a.openUpdater(ctx, update.ReadWrite)
-	if due && errors.Is(err, update.ErrMigration) {
+	switch {
+	case due && errors.Is(err, update.ErrMigration):
 		return nil // the old system runs
-	}
-	if err != nil {
+	case errors.Is(err, bootctl.ErrBootState):
+		return fmt.Errorf("%w: no new system runs here that could take the old one's place: %w", migrate.ErrRefused, err)
+	case err != nil:
 		return err
 	}
 	defer done()

@@ -126,6 +126,9 @@ func TestMigrateFinishElsewhere(t *testing.T) {
 	if o := abupdate("--disk", disk, "migrate", "finish"); o.code != codeNothing {
 		t.Errorf("%+v", o)
 	}
+	if o := abupdate("--disk", writeTemp(t, make([]byte, 1<<20)), "migrate", "finish"); o.code != codeMigration {
+		t.Errorf("a disk without a system: %+v", o)
+	}
 	if o := abupdate("--disk", disk, "migrate", "finish", "--due"); o.code != codeDone || o.stdout+o.stderr != "" {
 		t.Errorf("--due: %+v", o)
 	}

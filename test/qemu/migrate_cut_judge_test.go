@@ -233,6 +233,12 @@ func (r *migrateReplay) ours(disk *os.File, n int) (string, error) {
 		r.sound["a"] = true
 		return what, r.newIsWhole(disk)
 	}
+	// finish takes the old system's args block away before it writes over
+	// anything of that system.
+	if st, err := bootctl.Open(shadow, r.layout.State.Off); err == nil && r.sound["a"] {
+		_, err := st.Args(bootctl.SystemOld)
+		r.sound["given up"] = r.sound["given up"] || err != nil
+	}
 	return what, nil
 }
 
