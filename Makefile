@@ -80,7 +80,7 @@ test-migrate-long: ## migrations of each layout, their failures and power cuts, 
 	go test -count=1 -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
 
 PAIRS ?= 5
-bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; half an hour)
+bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; an hour)
 	bench/inputs build/bench
 	go build -o build/bench/bench ./bench
 	build/bench/bench -pairs $(PAIRS) -out docs

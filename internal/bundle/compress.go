@@ -14,7 +14,7 @@ import (
 // from ProgramLevel on the zstd program does better.
 const (
 	MaxLevel     = 22
-	DefaultLevel = 11
+	DefaultLevel = 19
 	ProgramLevel = 13
 )
 
