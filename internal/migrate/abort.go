@@ -52,7 +52,7 @@ func (h *host) abort() (Aborted, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
+	defer c.Close()
 	if c.j == nil {
 		return 0, fmt.Errorf("%w: no migration has been made here", update.ErrNothing)
 	}
@@ -222,7 +222,7 @@ func (h *host) forget(s *Survey, disk blockdev.Device, j *Journal) error {
 	if err != nil {
 		return err
 	}
-	defer r.close()
+	defer r.Close()
 	if _, err := disk.WriteAt(blockdev.AlignedBuffer(2*blockUnit), j.StateOff); err != nil {
 		return err
 	}

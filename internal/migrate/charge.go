@@ -19,7 +19,8 @@ type charge struct {
 	j     *Journal // nil: nothing was ever migrated here
 }
 
-func (c *charge) close() error { return c.disk.Close() }
+// Close closes the disk.
+func (c *charge) Close() error { return c.disk.Close() }
 
 // save makes the journal durable.
 func (c *charge) save() error { return c.j.Record(c.store) }

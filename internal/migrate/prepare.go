@@ -288,12 +288,12 @@ func (p *preparation) fillCarve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, slot.close()) }()
+	defer func() { err = errors.Join(err, slot.Close()) }()
 	boot, err := p.openMine(fileAbboot, p.j.Boot)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, boot.close()) }()
+	defer func() { err = errors.Join(err, boot.Close()) }()
 
 	p.j.Phase, p.j.Reason = PhasePreparing, ""
 	p.j.offered(p.offer)
@@ -385,7 +385,7 @@ func (h *host) checkPlaces(s *Survey, disk device, j *Journal) error {
 			return err
 		}
 		ok := r.isWritten(0, w.written)
-		if err := r.close(); err != nil {
+		if err := r.Close(); err != nil {
 			return err
 		}
 		if !ok {

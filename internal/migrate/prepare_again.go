@@ -109,7 +109,7 @@ func (p *preparation) rewriteSlot(ctx context.Context, store *bootctl.Store) (er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, slot.close()) }()
+	defer func() { err = errors.Join(err, slot.Close()) }()
 	if err := p.writeSlot(ctx, slot); err != nil {
 		return err
 	}

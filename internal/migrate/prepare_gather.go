@@ -130,7 +130,7 @@ func (p *preparation) fillGather(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, boot.close()) }()
+	defer func() { err = errors.Join(err, boot.Close()) }()
 	p.j.Phase, p.j.Reason, p.j.Stage = PhasePreparing, "", nil
 	p.j.offered(p.offer)
 	if err := p.save(); err != nil {

@@ -28,7 +28,8 @@ type region struct {
 	unwritten []span
 }
 
-func (r *region) close() error {
+// Close closes the file that the region is in.
+func (r *region) Close() error {
 	if r.file == nil {
 		return nil
 	}

@@ -64,7 +64,7 @@ func (h *host) start(o StartOptions) (_ *Journal, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer c.close()
+		defer c.Close()
 		if err := c.check(); err != nil {
 			return nil, err
 		}

@@ -62,7 +62,7 @@ func (h *host) status() (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	s := statusOf(c.j)
 	s.Running, s.Loader = boot.System.String(), "abupdate"
 	s.Next = nextAfterSwitch(c.j, boot.System)
