@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 )
@@ -22,7 +23,7 @@ func (b *bench) loopSlot(name, content string) (device string, err error) {
 
 func (b *bench) detach(device string) {
 	if device != "" {
-		_ = b.do("losetup", "-d", device)
+		_ = exec.Command("losetup", "-d", device).Run() // also when the run was interrupted
 	}
 }
 
