@@ -115,7 +115,7 @@ func (m *migration) status() (s gatewayStatus) {
 // committed waits until the health service has committed the running slot.
 func (m *migration) committed(slot string) {
 	m.t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(2 * time.Second) {
+	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(2 * time.Second) {
 		s := m.status()
 		if s.Committed && s.Booted == slot {
 			return

@@ -86,7 +86,7 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 // says waits for words on the console.
 func (m *migration) says(pattern string) []string {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 12*time.Minute)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Minute)
 	defer cancel()
 	groups, err := m.machine.Console.Expect(ctx, pattern)
 	m.must(err)
@@ -126,7 +126,7 @@ var (
 	allLogins        = []login{rootKey, rootPassword, adminPassword, operatorKey}
 	errNotReachable  = errors.New("the device is not reachable")
 	sshUnreachable   = 255
-	reachableTimeout = 4 * time.Minute
+	reachableTimeout = 8 * time.Minute
 )
 
 // ssh runs a command on the device, with OpenSSH's client, which accepts no

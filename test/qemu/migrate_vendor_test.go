@@ -22,6 +22,10 @@ import (
 // migrateCompatible is what the bundles for old devices say they fit.
 const migrateCompatible = "example-gateway"
 
+// migrateConfig shortens the time that a failing system gets, by less than
+// gatewayConfig: the first boot of a migration comes after the migrator's.
+const migrateConfig = "[trial]\ndeadline = \"5m\"\n"
+
 // dataDir is where the new systems mount the data partition.
 const dataDir = "/data"
 
@@ -106,7 +110,7 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 		}
 		o.Version, o.Release, o.RPM, o.AuthorizedKey = version, appliance.EL7, v.rpm, key
 		files := map[string][]byte{
-			"/etc/abupdate/config.toml": []byte(gatewayConfig),
+			"/etc/abupdate/config.toml": []byte(migrateConfig),
 			"/etc/fstab":                []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
 		}
 		for name, data := range o.Files {
