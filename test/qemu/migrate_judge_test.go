@@ -18,11 +18,13 @@ import (
 // the host key (or ssh would not come through), each login, DNS and names.
 func (m *migration) reachableAsBefore() {
 	m.t.Helper()
+	m.on("true") // sshd is there
 	for _, l := range allLogins {
-		out, code := m.try(l, "id -un; id -u")
+		out, code := m.login(l, "id -un; id -u")
 		uid := map[string]string{"root": "0", oldsystem.Admin: "1000", oldsystem.Operator: "1001"}[l.user]
 		if want := l.user + "\n" + uid + "\n"; code != 0 || out != want {
-			m.t.Errorf("login %+v: %d, %q, want %q", l, code, out, want)
+			m.t.Errorf("login %+v: %d, %q, want %q; the device has\n%s", l, code, out, want,
+				m.on("sshd -T | grep -iE 'permitroot|passwordauth|usepam|authorizedkeysfile'; grep -E '^(root|admin|service):' /etc/passwd /etc/shadow; ls -l /etc/ssh/sshd_config.d /home; cat /etc/ssh/sshd_config"))
 		}
 	}
 	for command, want := range map[string]string{
@@ -41,6 +43,16 @@ func (m *migration) reachableAsBefore() {
 			m.t.Errorf("%s: %q, want %q", command, got, want)
 		}
 	}
+}
+
+// login is try for a login that may be refused: that is not the end of the test.
+func (m *migration) login(l login, command string) (string, int) {
+	m.t.Helper()
+	out, code, err := m.ssh(m.t.Context(), l, command)
+	if err != nil {
+		return fmt.Sprintf("%v: %s", err, out), code
+	}
+	return out, code
 }
 
 // A manifest lists every file of a tree with mode, owner and content.
