@@ -111,7 +111,9 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 		o.Version, o.Release, o.RPM, o.AuthorizedKey = version, appliance.EL7, v.rpm, key
 		files := map[string][]byte{
 			"/etc/abupdate/config.toml": []byte(migrateConfig),
-			"/etc/fstab":                []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
+			// EL7's sshd lets root in by password if nothing is said; Debian's does not.
+			"/etc/ssh/sshd_config": []byte("Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\nUsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"),
+			"/etc/fstab":           []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=3s 0 0\n"),
 		}
 		for name, data := range o.Files {
 			files[name] = data
