@@ -10,8 +10,8 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrateEveryLayout is TestMigrate for the other layouts, and with every
-// release that fails before the good one.
+// TestMigrateEveryLayout is TestMigrate for each layout, and with every release
+// that fails before the good one.
 func TestMigrateEveryLayout(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []string{"L1", "L2", "L2e", "L3", "L4", "L5"} {
@@ -24,7 +24,7 @@ func TestMigrateEveryLayout(t *testing.T) {
 			for _, bad := range badReleases {
 				m.goesHome(bad.release, bad.reason, before)
 			}
-			m.migrates(before)
+			m.migrates()
 		})
 	}
 }
