@@ -96,7 +96,7 @@ func (m *Migrator) Run(ctx context.Context) (Outcome, error) {
 
 // begin reads the state of affairs and counts this turn.
 func (m *Migrator) begin() (err error) {
-	if m.state, _, err = m.Store.State(); err != nil {
+	if m.state, err = m.readState(); err != nil {
 		return fmt.Errorf("reading the boot state: %w", err)
 	}
 	if m.journal, err = RecordedJournal(m.Store); err != nil {
@@ -116,6 +116,30 @@ func (m *Migrator) begin() (err error) {
 		m.journal.CountedSeq = m.state.Seq
 	}
 	return m.journal.Record(m.Store)
+}
+
+// readState reads the boot state, and makes that of a start again where both
+// copies are broken: GRUB then boots the old system before the migrator, so
+// there is none any more, and nobody else would ever mend them.
+func (m *Migrator) readState() (bootctl.State, error) {
+	s, _, err := m.Store.State()
+	if errors.Is(err, bootctl.ErrBothBroken) {
+		m.Log.Printf("both copies of the boot state were broken: it is rebuilt")
+		if _, err := m.Store.Repair(bootctl.SystemMigrator); err != nil {
+			return s, err
+		}
+		s, _, err = m.Store.State()
+	}
+	// Only a repair leaves the migrator in charge of a finished migration; a cut
+	// may have come right behind it.
+	if err != nil || !s.Migrate || s.BKind != bootctl.KindSlot {
+		return s, err
+	}
+	if err := m.Store.SetState(bootctl.StartMigration(s, migratorTries)); err != nil {
+		return s, err
+	}
+	s, _, err = m.Store.State()
+	return s, err
 }
 
 // trialFailed reports whether this is the way back from a trial, with no old

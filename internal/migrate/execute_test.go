@@ -183,6 +183,31 @@ func TestMigratorWithoutArchive(t *testing.T) {
 	}
 }
 
+// TestMigratorMendsTheBootState: with both copies broken, and no other system to
+// mend them, the migrator does.
+func TestMigratorMendsTheBootState(t *testing.T) {
+	b := newCrashBed(t, Gather)
+	crashMust(t, b.migrate(b.base))
+	crashMust(t, b.store(b.base).InvalidateArgs(bootctl.SystemA))
+	for _, e := range b.layout.Env {
+		b.write(make([]byte, sector), e.Off)
+	}
+	for n := range 12 { // the power fails before operation n; and once not at all
+		disk := b.base.Clone()
+		if o := b.boot(disk); o.System != bootctl.SystemMigrator || o.Why != bootctl.WhyStatic {
+			t.Fatalf("%v starts", o)
+		}
+		if n > 0 {
+			disk.Fail(n-1, unix.EIO, true)
+		}
+		if outcome, err := b.turn(disk); n == 0 && (outcome != ToTrial || err != nil) {
+			t.Fatalf("outcome %d, %v", outcome, err)
+		}
+		disk = disk.Clone()
+		crashMust(t, b.migrate(disk))
+	}
+}
+
 // TestMigratorWhenFinished: one that is started where it has nothing to do
 // leaves the boot state alone.
 func TestMigratorWhenFinished(t *testing.T) {

@@ -104,7 +104,7 @@ func (d *device) turnWith(meddle func(context.Context, *vm.Machine)) string {
 	d.must(err)
 	words := fmt.Sprintf("console=ttyS0 quiet panic=10 selinux=0 ab.slot=mig ab.why=migrate ab.seq=%010d ab.state=%d", s.Seq, d.at.State.Off/512)
 	logs := d.t.TempDir()
-	ctx, cancel := context.WithTimeout(d.t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), 10*time.Minute)
 	defer cancel()
 	m, err := vm.Start(ctx, vm.Config{
 		Firmware: vm.BIOS, Disks: []vm.Disk{{Path: d.path}}, MemoryMiB: 256, LogDir: logs,
