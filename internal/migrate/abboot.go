@@ -71,8 +71,10 @@ func (h *host) openBootFiles(release string) (_ []bootSource, err error) {
 		}
 	}()
 	for _, f := range []struct{ path, from string }{
-		{path.Join(bootctl.OldDir, "vmlinuz"), kernel}, {path.Join(bootctl.OldDir, "initramfs"), initramfs},
-		{path.Join(bootctl.MigratorDir, "vmlinuz"), kernel}, {path.Join(bootctl.MigratorDir, "initramfs"), ""},
+		{path.Join(bootctl.OldDir, "vmlinuz"), kernel},
+		{path.Join(bootctl.OldDir, "initramfs"), initramfs},
+		{path.Join(bootctl.MigratorDir, "vmlinuz"), kernel},
+		{path.Join(bootctl.MigratorDir, "initramfs"), ""},
 	} {
 		at := filepath.Join(h.root, f.from)
 		if f.from == "" {

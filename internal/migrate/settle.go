@@ -107,8 +107,10 @@ func (j *Journal) makeTables(a *attempt) error {
 		name   string
 		trial  bool
 	}{
-		{j.BootNumber, j.Boot, "abboot", true}, {j.ANumber, j.A, "slot-a", true},
-		{j.BNumber, j.B, "slot-b", false}, {j.DataNumber, j.Data, "data", false},
+		{j.BootNumber, j.Boot, "abboot", true},
+		{j.ANumber, j.A, "slot-a", true},
+		{j.BNumber, j.B, "slot-b", false},
+		{j.DataNumber, j.Data, "data", false},
 	}
 	for _, m := range made {
 		p := partition.Part{Number: m.number, Start: m.at.Start, Size: m.at.Size}
