@@ -50,8 +50,10 @@ func (b *bench) pack(image, version string, args ...string) (path string, err er
 }
 
 func (b *bench) packArgs(image, version, out string, args []string) []string {
-	return append([]string{"--quiet", "bundle", "create", "--rootfs", b.image(image), "--product", "bench", "--version", version,
-		"--compatible", "bench", "--key", b.path("k.pem"), "--out", out}, args...)
+	return append([]string{
+		"--quiet", "bundle", "create", "--rootfs", b.image(image), "--product", "bench", "--version", version,
+		"--compatible", "bench", "--key", b.path("k.pem"), "--out", out,
+	}, args...)
 }
 
 // newAppliance makes a device that runs the image before, with the same in

@@ -161,7 +161,7 @@ func addDefaultLoader(dir string) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(part, path)
+	return os.Rename(part, path) //nolint:forbidigo // on FAT, where a rename is not atomic: nothing has this name yet
 }
 
 // withESP calls do with the directory that the ESP is mounted on.

@@ -98,8 +98,10 @@ func (m *migration) foreign(name string) string {
 			{v.agent, "keyring", "create", "--keyring", name + ".json"},
 			{v.agent, "keyring", "add", "--keyring", name + ".json", "--generate", name + ".pem"},
 			{v.agent, "bundle", "extract", "--keyring", "keyring.json", "--out", name + ".d", releaseGood + ".abu"},
-			{v.agent, "bundle", "create", "--rootfs", name + ".d/rootfs.img", "--boot", "boot.tar", "--product", "gateway", "--version", releaseGood,
-				"--compatible", migrateCompatible, "--key", name + ".pem", "--level", "1", "--out", path},
+			{
+				v.agent, "bundle", "create", "--rootfs", name + ".d/rootfs.img", "--boot", "boot.tar", "--product", "gateway", "--version", releaseGood,
+				"--compatible", migrateCompatible, "--key", name + ".pem", "--level", "1", "--out", path,
+			},
 		} {
 			if err := v.run(m.t.Context(), c...); err != nil {
 				return err

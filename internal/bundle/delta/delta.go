@@ -32,7 +32,7 @@ const (
 	MaxDict = 2048
 )
 
-// ErrRecord: the record makes no sense, whatever the old image holds.
+// ErrRecord says that the record makes no sense, whatever the old image holds.
 var ErrRecord = errors.New("delta record damaged")
 
 // opKind says where blocks of a frame come from.

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-// ErrSource: the old image could not be read where it is needed.
+// ErrSource says that the old image could not be read where it is needed.
 var ErrSource = errors.New("reading the old image failed")
 
 // Maker makes frames. It keeps its memory from frame to frame; each goroutine

@@ -2,6 +2,7 @@ package rescue
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +15,7 @@ import (
 func openSSH(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
-	if _, missing := err.(*exec.Error); missing {
+	if errors.Is(err, exec.ErrNotFound) {
 		t.Fatalf("%v (apt-get install openssh-client)", err)
 	}
 	return string(out), err
