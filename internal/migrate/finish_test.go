@@ -298,6 +298,7 @@ func TestCrashFinish(t *testing.T) {
 			t.Parallel()
 			m := newMigrated(t, v.scheme, v.mode)
 			m.disk.SetPhysicalSector(v.physical)
+			m.disk.LargeWritesAreZeros()
 			run := m.finish(t)
 			campaign := blockdevtest.Campaign{
 				Base: m.disk, Run: run, Recover: run, Recoveries: 1,

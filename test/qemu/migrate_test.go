@@ -115,6 +115,7 @@ func (m *migration) customerData(dirs ...string) map[string]manifest {
 // partition; the other trees have been copied into it.
 func (m *migration) sameData(trees map[string]manifest) {
 	m.t.Helper()
+	m.on("grep -o ab.data=[^ ]* /proc/cmdline; ls -l /dev/disk/by-abupdate /dev/disk/by-partuuid; cat /proc/partitions; for p in /sys/class/block/vda?; do echo $p $(cat $p/start); done; true")
 	m.on("mountpoint " + dataDir)
 	for dir, before := range trees {
 		at, without := dataDir+dir, "-xdev"

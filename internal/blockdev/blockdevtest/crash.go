@@ -91,7 +91,7 @@ func eachCrash(base *Disk, run func(*Disk) error, visit func(Crash)) error {
 	durable := rec.now
 	err := run(rec)
 	ops, acks := rec.Log(), rec.acks
-	geometry := settler{size: base.size, sector: int64(base.sector), physical: int64(base.physical)}
+	geometry := settler{size: base.size, sector: int64(base.sector), physical: int64(base.physical), zeroed: base.zeroed}
 
 	synced, acknowledged := 0, 0 // operations [0, synced) are durable
 	for n := 0; n <= len(ops); n++ {

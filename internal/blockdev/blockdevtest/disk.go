@@ -31,6 +31,7 @@ type Disk struct {
 	size     int64
 	sector   int
 	physical int
+	zeroed   bool // see LargeWritesAreZeros
 
 	fault Fault
 	ops   int // operations so far, recorded or failed
@@ -53,8 +54,13 @@ func (d *Disk) SetPhysicalSector(n int) {
 // with returns a disk like d with other content, all of it durable, an empty
 // log and no fault.
 func (d *Disk) with(content image) *Disk {
-	return &Disk{now: content, durable: content, size: d.size, sector: d.sector, physical: d.physical}
+	return &Disk{now: content, durable: content, size: d.size, sector: d.sector, physical: d.physical, zeroed: d.zeroed}
 }
+
+// LargeWritesAreZeros says that the large writes to come fill with zeros what
+// nobody reads before the end: below a long run they are torn at a few places
+// only, as one half of them is as good as another.
+func (d *Disk) LargeWritesAreZeros() { d.zeroed = true }
 
 // Clone returns an independent disk with the same content, an empty log and
 // no fault planned.

@@ -50,7 +50,10 @@ type outcome struct {
 }
 
 // settler knows the geometry that decides what may tear.
-type settler struct{ size, sector, physical int64 }
+type settler struct {
+	size, sector, physical int64
+	zeroed                 bool
+}
 
 // settle calls yield with each way in which pending writes may settle on what
 // is durable.
@@ -84,7 +87,7 @@ func (g settler) tear(under image, o Op, yield func(what string, m image)) {
 	if o.Sync || sectors < 2 {
 		return
 	}
-	step := tearStep(sectors)
+	step := tearStep(sectors, g.zeroed)
 	m, done := under, int64(0)
 	for at := int64(1); at < sectors; at += step {
 		m = o.part(done*g.sector, at*g.sector).apply(m)

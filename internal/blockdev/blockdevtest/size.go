@@ -31,9 +31,13 @@ const subsetsUpTo = 4
 // are torn at every sector.
 const maxTears = 16
 
+// longRun is the Scale from which on also writes of zeros are torn at every
+// sector.
+const longRun = 10
+
 // tearStep returns every how many sectors a write of some sectors is torn.
-func tearStep(sectors int64) int64 {
-	if Scale() > 1 {
+func tearStep(sectors int64, zeroed bool) int64 {
+	if Scale() >= longRun || Scale() > 1 && !zeroed {
 		return 1
 	}
 	return max(1, (sectors-1)/maxTears)
