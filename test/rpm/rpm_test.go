@@ -64,6 +64,7 @@ func newRoot(t *testing.T) root {
 	for _, dir := range []string{
 		"etc", "usr/bin", "usr/lib/systemd/system.conf.d", "usr/lib/systemd/system/basic.target.wants",
 		"usr/lib/systemd/system/multi-user.target.wants", "usr/lib/systemd/system/sysinit.target.wants",
+		"usr/lib/systemd/system/timers.target.wants", "usr/lib/udev/rules.d", "usr/libexec",
 		"usr/share/doc", "var/lib/rpm", "var/tmp",
 	} {
 		if err := os.MkdirAll(filepath.Join(r.dir, dir), 0o755); err != nil {
