@@ -2,10 +2,10 @@ package gateway
 
 import (
 	"embed"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // overlays are laid over the installed packages: files/etc/hostname becomes
@@ -25,7 +25,7 @@ var masked = []string{
 // dress makes the tree look like a CentOS gateway of the given version.
 func dress(tree string, o Options) error {
 	for _, from := range []string{"files", o.Release.String()} {
-		if err := copyOverlay(tree, from); err != nil {
+		if err := debian.Overlay(overlays, from, tree); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,7 @@ func dress(tree string, o Options) error {
 		files[path] = data
 	}
 	for path, data := range files {
-		if err := write(filepath.Join(tree, path), data, 0o644); err != nil {
+		if err := debian.Write(filepath.Join(tree, path), data, 0o644); err != nil {
 			return err
 		}
 	}
@@ -53,44 +53,8 @@ func dress(tree string, o Options) error {
 	return links(tree, o.Release)
 }
 
-func copyOverlay(tree, from string) error {
-	return fs.WalkDir(overlays, from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := overlays.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		mode := fs.FileMode(0o644)
-		if filepath.Ext(name) == ".sh" {
-			name, mode = name[:len(name)-len(".sh")], 0o755
-		}
-		if filepath.Ext(name) == ".nmconnection" {
-			mode = 0o600
-		}
-		return write(filepath.Join(tree, name), data, mode)
-	})
-}
-
-// write replaces a file, also one that is a link in Debian.
-func write(path string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.WriteFile(path, data, mode)
-}
-
 // links enables the appliance's own units and masks those it has no use for.
 func links(tree string, r Release) error {
-	units := filepath.Join(tree, "etc/systemd/system")
 	want := map[string]string{
 		"multi-user.target.wants/gateway-banner.service":  "../gateway-banner.service",
 		"multi-user.target.wants/gateway-control.service": "../gateway-control.service",
@@ -104,14 +68,5 @@ func links(tree string, r Release) error {
 	for _, unit := range masked {
 		want[unit] = "/dev/null"
 	}
-	for name, target := range want {
-		path := filepath.Join(units, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.Symlink(target, path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return nil
+	return debian.Units(tree, want)
 }

@@ -12,13 +12,14 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // DefaultSize is the size of an image. Every byte of it is hashed in software
@@ -61,7 +62,7 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("building the gateway appliance needs root, to keep the owners of its files")
 	}
-	base, err := installBase(ctx, cacheDir)
+	base, err := debian.Install(ctx, cacheDir, "gateway", nil, arrangeBoot)
 	if err != nil {
 		return fmt.Errorf("installing the gateway's packages: %w", err)
 	}
@@ -72,9 +73,9 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 	defer os.RemoveAll(work)
 	tree := filepath.Join(work, "root")
 	for _, step := range []func() error{
-		func() error { return run(ctx, "cp", "-a", "--reflink=auto", base, tree) },
+		func() error { return debian.Run(ctx, "", "cp", "-a", "--reflink=auto", base, tree) },
 		func() error {
-			return run(ctx, "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
+			return debian.Run(ctx, "", "rpm", "--root", tree, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
 		},
 		func() error { return dress(tree, o) },
 		func() error { return alter(tree, o) },
@@ -102,7 +103,7 @@ func listDefaults(ctx context.Context, tree string) error {
 	if err != nil {
 		return fmt.Errorf("listing the image's defaults: %w", err)
 	}
-	return write(filepath.Join(tree, "usr/share/abupdate/defaults.json"), list, 0o644)
+	return debian.Write(filepath.Join(tree, "usr/share/abupdate/defaults.json"), list, 0o644)
 }
 
 const (
@@ -119,18 +120,6 @@ func makeExt4(ctx context.Context, tree, out string) error {
 	if err := errors.Join(f.Truncate(DefaultSize), f.Close()); err != nil {
 		return err
 	}
-	return run(ctx, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
+	return debian.Run(ctx, "", "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
 		"-U", filesystemUUID, "-E", "hash_seed="+filesystemUUID, "-d", tree, out)
-}
-
-// run runs a program of the build host and returns what it said if it failed.
-func run(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%w (run tools/need test qemu gateway)", err)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
-	}
-	return nil
 }

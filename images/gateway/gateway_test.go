@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 func TestDressLooksLikeCentOS(t *testing.T) {
@@ -28,7 +30,7 @@ func checkDress(t *testing.T, release Release, want map[string]string) {
 	tree := t.TempDir()
 	// Debian's os-release is a link; what it points to must not be written to.
 	vendor := filepath.Join(tree, "usr/lib/os-release")
-	if err := write(vendor, []byte("ID=debian\n"), 0o644); err != nil {
+	if err := debian.Write(vendor, []byte("ID=debian\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Join(tree, "etc"), 0o755); err != nil {
@@ -66,19 +68,23 @@ func checkDress(t *testing.T, release Release, want map[string]string) {
 }
 
 func TestArrangeBootWantsOneKernel(t *testing.T) {
-	boot := t.TempDir()
+	tree := t.TempDir()
+	boot := filepath.Join(tree, "boot")
+	if err := os.Mkdir(boot, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"vmlinuz-6.1.0-1", "vmlinuz-6.1.0-2", "initrd.img-6.1.0-1"} {
 		if err := os.WriteFile(filepath.Join(boot, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := arrangeBoot(boot); err == nil || !strings.Contains(err.Error(), "2 files match") {
+	if err := arrangeBoot(tree); err == nil || !strings.Contains(err.Error(), "2 files match") {
 		t.Errorf("two kernels: %v", err)
 	}
 	if err := os.Remove(filepath.Join(boot, "vmlinuz-6.1.0-1")); err != nil {
 		t.Fatal(err)
 	}
-	if err := arrangeBoot(boot); err != nil {
+	if err := arrangeBoot(tree); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"vmlinuz", "initramfs"} {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // disk is a disk image under construction.
@@ -32,7 +34,7 @@ func (d *disk) partition(ctx context.Context) error {
 	if err := errors.Join(f.Truncate(d.size*mib), f.Close()); err != nil {
 		return err
 	}
-	if err := run(ctx, d.table, "sfdisk", "-q", d.path); err != nil || d.group == nil {
+	if err := debian.Run(ctx, d.table, "sfdisk", "-q", d.path); err != nil || d.group == nil {
 		return err
 	}
 	return d.makeGroup(ctx)
@@ -104,7 +106,7 @@ func (d *disk) detach(ctx context.Context) error {
 	last := len(d.loops) - 1
 	dev := d.loops[last]
 	d.loops = d.loops[:last]
-	return run(ctx, "", "losetup", "-d", dev)
+	return debian.Run(ctx, "", "losetup", "-d", dev)
 }
 
 // format makes the file systems.
@@ -121,7 +123,7 @@ func (d *disk) format(ctx context.Context) error {
 		case v.fs != "fat":
 			make = append(make, "-U", d.uuid(v))
 		}
-		if err := errors.Join(run(ctx, "", make[0], append(make[1:], dev)...), d.detach(ctx)); err != nil {
+		if err := errors.Join(debian.Run(ctx, "", make[0], append(make[1:], dev)...), d.detach(ctx)); err != nil {
 			return err
 		}
 	}
@@ -147,7 +149,7 @@ func (d *disk) mount(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := run(ctx, "", "mount", dev, at); err != nil {
+		if err := debian.Run(ctx, "", "mount", dev, at); err != nil {
 			return err
 		}
 		d.mounted = append(d.mounted, at)
@@ -161,7 +163,7 @@ func (d *disk) release(_ context.Context) error {
 	ctx := context.Background() // the caller's may have ended
 	var errs []error
 	for _, at := range slices.Backward(d.mounted) {
-		errs = append(errs, run(ctx, "", "umount", at))
+		errs = append(errs, debian.Run(ctx, "", "umount", at))
 	}
 	d.mounted = nil
 	for len(d.loops) > 0 {

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // overlay is laid over the installed packages: files/etc/hosts becomes
@@ -33,7 +35,7 @@ var strange = []string{"var/lib/apt", "var/lib/dpkg", "var/lib/pam", "var/lib/uc
 
 // dress makes the tree look like a device that has been used for years.
 func dress(ctx context.Context, tree string, o Options) error {
-	if err := copyOverlay(tree); err != nil {
+	if err := debian.Overlay(overlay, "files", tree); err != nil {
 		return err
 	}
 	for _, dir := range strange {
@@ -58,7 +60,7 @@ func dress(ctx context.Context, tree string, o Options) error {
 		files[path] = data
 	}
 	for path, data := range files {
-		if err := write(filepath.Join(tree, path), data, 0o644); err != nil {
+		if err := debian.Write(filepath.Join(tree, path), data, 0o644); err != nil {
 			return err
 		}
 	}
@@ -80,38 +82,6 @@ func dress(ctx context.Context, tree string, o Options) error {
 	return nil
 }
 
-func copyOverlay(tree string) error {
-	return fs.WalkDir(overlay, "files", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := overlay.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel("files", path)
-		if err != nil {
-			return err
-		}
-		mode := fs.FileMode(0o644)
-		if filepath.Ext(name) == ".sh" {
-			name, mode = strings.TrimSuffix(name, ".sh"), 0o755
-		}
-		return write(filepath.Join(tree, name), data, mode)
-	})
-}
-
-// write replaces a file, also one that is a link in Debian.
-func write(path string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.WriteFile(path, data, mode)
-}
-
 // hostKeys gives the device keys of its own, as its first boot did.
 func hostKeys(ctx context.Context, tree string) error {
 	for _, kind := range []string{"rsa", "ecdsa", "ed25519"} {
@@ -121,7 +91,7 @@ func hostKeys(ctx context.Context, tree string) error {
 				return err
 			}
 		}
-		if err := run(ctx, "", "ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "root@"+Hostname, "-f", key); err != nil {
+		if err := debian.Run(ctx, "", "ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "root@"+Hostname, "-f", key); err != nil {
 			return err
 		}
 	}
@@ -143,12 +113,12 @@ func logins(ctx context.Context, tree string, o Options) error {
 		{"useradd", "-m", "-s", "/bin/bash", "-u", "1000", "-p", hash, Admin},
 		{"useradd", "-m", "-s", "/bin/bash", "-u", "1001", "-p", "*", Operator},
 	} {
-		if err := run(ctx, "", "chroot", append([]string{tree}, args...)...); err != nil {
+		if err := debian.Run(ctx, "", "chroot", append([]string{tree}, args...)...); err != nil {
 			return err
 		}
 	}
 	keys := filepath.Join(tree, "home", Operator, ".ssh/authorized_keys")
-	if err := write(keys, []byte(o.Key+"\n"), 0o600); err != nil {
+	if err := debian.Write(keys, []byte(o.Key+"\n"), 0o600); err != nil {
 		return err
 	}
 	for _, path := range []string{filepath.Dir(keys), keys} {
@@ -165,7 +135,7 @@ func customerData(tree string, size int64) error {
 	const file = 16 * mib
 	for n := int64(0); n*file < size; n++ {
 		path := filepath.Join(tree, "home", Admin, "archive", fmt.Sprintf("records-%03d.bin", n))
-		if err := write(path, nil, 0o640); err != nil {
+		if err := debian.Write(path, nil, 0o640); err != nil {
 			return err
 		}
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -182,7 +152,6 @@ func customerData(tree string, size int64) error {
 
 // links enables the system's own units and masks those it has no use for.
 func links(tree string) error {
-	units := filepath.Join(tree, "etc/systemd/system")
 	want := map[string]string{
 		"multi-user.target.wants/oldsystem-banner.service":  "../oldsystem-banner.service",
 		"multi-user.target.wants/oldsystem-control.service": "../oldsystem-control.service",
@@ -191,16 +160,7 @@ func links(tree string) error {
 	for _, unit := range masked {
 		want[unit] = "/dev/null"
 	}
-	for name, target := range want {
-		path := filepath.Join(units, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.Symlink(target, path); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return nil
+	return debian.Units(tree, want)
 }
 
 // fstab mounts what the installer has made.

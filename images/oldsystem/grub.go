@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 const sector = 512
@@ -32,11 +34,11 @@ func (d *disk) installGRUB(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(grub2, "grub.cfg"), config, 0o600); err != nil {
 		return err
 	}
-	if err := run(ctx, "", "grub-editenv", filepath.Join(grub2, "grubenv"), "create"); err != nil {
+	if err := debian.Run(ctx, "", "grub-editenv", filepath.Join(grub2, "grubenv"), "create"); err != nil {
 		return err
 	}
 	modules := filepath.Join(grub2, "i386-pc")
-	if err := run(ctx, "", "cp", "-r", filepath.Join(grubDir, "i386-pc"), modules); err != nil {
+	if err := debian.Run(ctx, "", "cp", "-r", filepath.Join(grubDir, "i386-pc"), modules); err != nil {
 		return err
 	}
 	return d.installBIOS(ctx)
@@ -56,7 +58,7 @@ func (d *disk) installBIOS(ctx context.Context) error {
 	}
 	out := d.path + ".core"
 	defer os.Remove(out)
-	err := run(ctx, "", "grub-mkimage", "-O", "i386-pc", "-d", filepath.Join(grubDir, "i386-pc"), "-o", out,
+	err := debian.Run(ctx, "", "grub-mkimage", "-O", "i386-pc", "-d", filepath.Join(grubDir, "i386-pc"), "-o", out,
 		"-p", fmt.Sprintf("(,%s%d)%s/grub2", table, boot.part, prefix), "biosdisk", "part_"+table, fs)
 	if err != nil {
 		return err
@@ -106,13 +108,13 @@ func (d *disk) installEFI(ctx context.Context, grub2 string, config []byte) erro
 	defer os.RemoveAll(scratch)
 	loader, grubenv := filepath.Join(scratch, "grubx64.efi"), filepath.Join(scratch, "grubenv")
 	// The signed loader of EL carries its modules and this prefix.
-	err = run(ctx, "", "grub-mkimage", "-O", "x86_64-efi", "-d", filepath.Join(grubDir, "x86_64-efi"), "-o", loader, "-p", "/EFI/centos",
+	err = debian.Run(ctx, "", "grub-mkimage", "-O", "x86_64-efi", "-d", filepath.Join(grubDir, "x86_64-efi"), "-o", loader, "-p", "/EFI/centos",
 		"part_gpt", "part_msdos", "fat", "xfs", "ext2", "normal", "configfile", "search", "search_fs_uuid", "loadenv", "test", "echo",
 		"linux", "all_video", "gfxterm", "minicmd", "reboot", "sleep")
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, "", "grub-editenv", grubenv, "create"); err != nil {
+	if err := debian.Run(ctx, "", "grub-editenv", grubenv, "create"); err != nil {
 		return err
 	}
 	cfg := filepath.Join(scratch, "grub.cfg")
@@ -120,13 +122,13 @@ func (d *disk) installEFI(ctx context.Context, grub2 string, config []byte) erro
 		return err
 	}
 	image := fmt.Sprintf("%s@@%d", d.path, esp.at*mib)
-	if err := run(ctx, "", "mmd", "-i", image, "::EFI", "::EFI/centos", "::EFI/BOOT"); err != nil {
+	if err := debian.Run(ctx, "", "mmd", "-i", image, "::EFI", "::EFI/centos", "::EFI/BOOT"); err != nil {
 		return err
 	}
-	if err := run(ctx, "", "mcopy", "-i", image, loader, cfg, grubenv, "::EFI/centos/"); err != nil {
+	if err := debian.Run(ctx, "", "mcopy", "-i", image, loader, cfg, grubenv, "::EFI/centos/"); err != nil {
 		return err
 	}
-	if err := run(ctx, "", "mcopy", "-i", image, loader, "::EFI/BOOT/BOOTX64.EFI"); err != nil {
+	if err := debian.Run(ctx, "", "mcopy", "-i", image, loader, "::EFI/BOOT/BOOTX64.EFI"); err != nil {
 		return err
 	}
 	return os.Symlink("../efi/EFI/centos/grubenv", filepath.Join(grub2, "grubenv"))

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // sfdisk judges the tables, and says where the partitions begin and end.
@@ -19,7 +21,7 @@ func TestVolumesLieInTheirPartitions(t *testing.T) {
 		if err := os.Truncate(path, l.size*mib); err != nil {
 			t.Fatal(err)
 		}
-		if err := run(context.Background(), l.table, "sfdisk", "-q", path); err != nil {
+		if err := debian.Run(context.Background(), l.table, "sfdisk", "-q", path); err != nil {
 			t.Fatalf("%s: %v", l.Name, err)
 		}
 		out, err := exec.Command("sfdisk", "-J", path).Output()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/abupdate/abupdate/images/debian"
 )
 
 // What the network of the device is. None of it is in a new system's image.
@@ -50,7 +52,7 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) (err err
 	if cacheDir, err = filepath.Abs(cacheDir); err != nil {
 		return err
 	}
-	base, err := installBase(ctx, cacheDir)
+	base, err := debian.Install(ctx, cacheDir, "oldsystem", []string{"lvm2", "dmsetup"}, arrangeBoot)
 	if err != nil {
 		return fmt.Errorf("installing the old system's packages: %w", err)
 	}
@@ -65,9 +67,9 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) (err err
 		func() error { return d.partition(ctx) },
 		func() error { return d.format(ctx) },
 		func() error { return d.mount(ctx) },
-		func() error { return run(ctx, "", "cp", "-a", base+"/.", d.root) },
+		func() error { return debian.Run(ctx, "", "cp", "-a", base+"/.", d.root) },
 		func() error {
-			return run(ctx, "", "rpm", "--root", d.root, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
+			return debian.Run(ctx, "", "rpm", "--root", d.root, "--dbpath", "/var/lib/rpm", "--nodeps", "--install", o.RPM)
 		},
 		func() error { return dress(ctx, d.root, o) },
 		func() error { return d.installGRUB(ctx) },
