@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 
 	"github.com/abupdate/abupdate/images/debian"
+	"github.com/abupdate/abupdate/images/ext4"
 )
 
 // DefaultSize is the size of an image. Every byte of it is hashed in software
@@ -80,7 +81,7 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 		func() error { return dress(tree, o) },
 		func() error { return alter(tree, o) },
 		func() error { return listDefaults(ctx, tree) },
-		func() error { return makeExt4(ctx, tree, out) },
+		func() error { return ext4.Make(ctx, tree, out, DefaultSize, filesystemUUID, "-O", features, "-m", "1") },
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("building the gateway image %s: %w", out, err)
@@ -111,15 +112,3 @@ const (
 	// features are those that the GRUB and kernel of EL7 read.
 	features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,sparse_super,large_file,huge_file,dir_nlink,extra_isize"
 )
-
-func makeExt4(ctx context.Context, tree, out string) error {
-	f, err := os.OpenFile(out, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(DefaultSize), f.Close()); err != nil {
-		return err
-	}
-	return debian.Run(ctx, "", "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
-		"-U", filesystemUUID, "-E", "hash_seed="+filesystemUUID, "-d", tree, out)
-}

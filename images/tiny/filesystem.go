@@ -1,14 +1,16 @@
 package tiny
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"github.com/abupdate/abupdate/images/debian"
+	"github.com/abupdate/abupdate/images/ext4"
 )
 
 // Filesystem is what an image is formatted with.
@@ -57,31 +59,19 @@ const (
 
 // make makes the image with the files of a directory.
 func (f Filesystem) make(ctx context.Context, tree string, size int64, out string) error {
-	file, err := os.OpenFile(out, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if f == Ext4 {
+		return ext4.Make(ctx, tree, out, size, filesystemUUID, "-O", features, "-m", "1", "-L", "tiny")
+	}
+	prototype, err := writePrototype(tree)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	if err := file.Truncate(size); err != nil {
+	defer os.Remove(prototype)
+	if err := debian.Run(ctx, "", "truncate", "-s", strconv.FormatInt(size, 10), out); err != nil {
 		return err
 	}
-	// 4 KiB blocks: mke2fs chooses 1 KiB for an image of this size, and GRUB
-	// then needs seconds more to read the kernel.
-	cmd := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", features, "-m", "1",
-		"-U", filesystemUUID, "-E", "hash_seed="+filesystemUUID+",root_owner=0:0", "-L", "tiny", "-d", tree, out)
-	if f == XFS {
-		prototype, err := writePrototype(tree)
-		if err != nil {
-			return err
-		}
-		defer os.Remove(prototype)
-		cmd = exec.CommandContext(ctx, "mkfs.xfs", "-q", "-p", prototype, "-L", "tiny",
-			"-m", "crc=1,bigtime=0,inobtcount=0,reflink=0,uuid="+filesystemUUID, "-i", "sparse=0", out)
-	}
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd.Args[0], err, bytes.TrimSpace(msg))
-	}
-	return nil
+	return debian.Run(ctx, "", "mkfs.xfs", "-q", "-p", prototype, "-L", "tiny",
+		"-m", "crc=1,bigtime=0,inobtcount=0,reflink=0,uuid="+filesystemUUID, "-i", "sparse=0", out)
 }
 
 // writePrototype lists a directory in the way that mkfs.xfs takes (mkfs.xfs(8),
