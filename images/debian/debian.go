@@ -63,7 +63,9 @@ func Install(ctx context.Context, cacheDir, name string, more []string, arrange 
 	}
 	defer os.RemoveAll(work)
 	tree := filepath.Join(work, "root")
-	if err := Run(ctx, "", "mmdebstrap", append(args, tree)...); err != nil {
+	// In a mount namespace of its own: on a busy host mmdebstrap has left /proc
+	// mounted in the tree, and copies of it then were copies of /proc.
+	if err := Run(ctx, "", "unshare", slices.Concat([]string{"--mount", "mmdebstrap"}, args, []string{tree})...); err != nil {
 		return "", err
 	}
 	if err := arrange(tree); err != nil {
