@@ -4,6 +4,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+# Where Debian keeps mke2fs, sfdisk and the like; not in everybody's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 # Static binaries that do not depend on where they were built.
 export CGO_ENABLED := 0
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo "v0.1.0-dev+$$(git rev-parse --short HEAD 2>/dev/null || echo nogit)")
