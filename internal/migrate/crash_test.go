@@ -1,8 +1,10 @@
 package migrate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -10,6 +12,7 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
+	"github.com/abupdate/abupdate/internal/bundle"
 )
 
 // migrations are the disks that a migrator may find, and where they lead.
@@ -140,6 +143,35 @@ func TestCrashAfterAFailedTrial(t *testing.T) {
 			t.Errorf("cut before operation %d, %d times: %v", at, 2*maxFailures, err)
 		}
 	}
+}
+
+// TestCrashKeepsWhatWasMounted: once a file system that was mounted for writing
+// is let go of, what was written to it is durable, whatever follows.
+func TestCrashKeepsWhatWasMounted(t *testing.T) {
+	t.Parallel()
+	b := newCrashBed(t, Carve)
+	blockdevtest.Campaign{
+		Base: b.base,
+		Run: func(disk *blockdevtest.Disk) error {
+			m := b.migrator(disk)
+			m.journal = b.j
+			return m.withSlot(bundle.Image{Filesystem: "ext4"}, func(root *os.Root) error {
+				return root.WriteFile("etc/hostname", []byte("kept\n"), 0o644)
+			})
+		},
+		Check: func(c blockdevtest.Crash) error {
+			for at, want := range map[int64]string{bedConfig: "kept\n", bedMark: "clean"} {
+				got := make([]byte, sector)
+				if _, err := c.Disk.ReadAt(got, bedA+at); err != nil {
+					return err
+				}
+				if c.Done && !bytes.Equal(got, pad([]byte(want))) {
+					return fmt.Errorf("after it was let go of, %q is %q", want, bytes.TrimRight(got, "\x00"))
+				}
+			}
+			return nil
+		},
+	}.Test(t)
 }
 
 // boot is one GRUB session, whatever it leads to.
