@@ -270,19 +270,19 @@ func (b *bed) powerOn(disk *blockdevtest.Disk) (bootctl.System, error) {
 // errOld: GRUB has gone back to the old system.
 var errOld = errors.New("the old system is back")
 
-// migrate is the device's life from power-on to the trial of the new system.
+// migrate is the device's life from power-on until the next boot is a trial of
+// the new system.
 func (b *bed) migrate(disk *blockdevtest.Disk) error {
 	for range 2 * migratorTries { // boots
+		if sys, err := b.powerOn(disk.Clone()); err != nil || sys == bootctl.SystemA {
+			return err
+		}
 		sys, err := b.powerOn(disk)
 		if err != nil {
 			return err
 		}
-		switch sys {
-		case bootctl.SystemA:
-			return nil
-		case bootctl.SystemOld:
+		if sys == bootctl.SystemOld {
 			return errOld
-		case bootctl.SystemMigrator, bootctl.SystemB:
 		}
 		if out, err := b.turn(disk); err != nil && out == Stuck {
 			return err

@@ -277,8 +277,11 @@ func (m *migrated) finished(t *testing.T, disk *blockdevtest.Disk) {
 func (m *migrated) ended(disk *blockdevtest.Disk) error {
 	first := make([]byte, 4096)
 	for name, at := range map[string]int64{"old /boot": oldBootAt, "physical volume": oldPVAt, "old root": oldRootAt, "slot b": newBAt} {
-		if _, err := disk.ReadAt(first, at); err != nil || !bytes.Equal(first, make([]byte, 4096)) {
-			return fmt.Errorf("the table is that of the end, and something of %s is left (%v)", name, err)
+		if _, err := disk.ReadAt(first, at); err != nil {
+			return err
+		}
+		if !bytes.Equal(first, make([]byte, 4096)) {
+			return fmt.Errorf("the table is that of the end, and something of %s is left", name)
 		}
 	}
 	super := make([]byte, 2)

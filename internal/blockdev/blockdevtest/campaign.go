@@ -17,8 +17,10 @@ type Campaign struct {
 	// without a cut its error is a violation. nil: there is one cut only.
 	Recover func(*Disk) error
 	// Recoveries bounds from how many of the first cuts, spread evenly over all
-	// of them, Recover is tried: about so many for each step of Scale. It is for
-	// code that writes much data; 0 is all of them.
+	// of them, Recover is cut: about so many for each step of Scale. It is for
+	// code that writes much data; 0 is all of them. From a cut at each operation
+	// of Run, with nothing lost and with all lost that was not durable, Recover
+	// is always tried without a cut.
 	Recoveries int
 	// Check returns an error when the disk after the last cut is not as it
 	// must be.
@@ -77,6 +79,9 @@ func (c Campaign) Test(t testing.TB) {
 		case c.Recoveries == 0:
 			y.again(cut)
 		default:
+			if cut.Policy == AllLost || cut.Policy == AllLanded {
+				y.recovers(cut)
+			}
 			firsts.add(cut)
 		}
 	})
@@ -87,6 +92,21 @@ func (c Campaign) Test(t testing.TB) {
 		y.violation("without a cut: %v", err)
 	}
 	t.Logf("crash: %v", y)
+}
+
+// recovers lets the device recover from a cut, undisturbed.
+func (y *tally) recovers(first Crash) {
+	disk := first.Disk.Clone()
+	if err := y.c.Recover(disk); err != nil {
+		y.violation("%v: recovering: %v", first, err)
+		return
+	}
+	end := Crash{Index: len(disk.log), Policy: AllLanded, Acknowledged: len(disk.acks), Done: true, First: &first}
+	if end.Index > 0 {
+		end.Last = disk.log[end.Index-1]
+	}
+	end.Disk = disk.Clone()
+	y.judge(end)
 }
 
 // again cuts in the recovery from a cut.
