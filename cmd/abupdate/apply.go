@@ -36,6 +36,12 @@ address), writes it to the slot that is not running and reads it back. The
 orderly shutdown then arms it: the next boot is its trial, and a trial that
 fails ends in the running system again.
 
+SOURCE may also be a channel: a file or an address that ends in channel.json, or
+in a slash for the channel.json of that directory. It names the latest version;
+apply ends with 3 when that runs already, and else takes the cheapest way there:
+the delta from the running version if there is one, or what the device lacks of
+the whole bundle.
+
 After an interruption run the same command again: what is right is kept.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.apply(c.Context(), args[0], f) },
@@ -70,6 +76,11 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 	// Asked before a download that might be for nothing; Apply asks again.
 	if _, err := update.Decide(u.Facts(), update.CommandApply); err != nil {
 		return err
+	}
+	if channel, ok := channelRef(ref); ok {
+		if ref, err = a.follow(ctx, u, cfg, channel, &f); err != nil {
+			return err
+		}
 	}
 	src, err := a.openSource(ctx, ref, cfg, f)
 	if err != nil {
@@ -153,10 +164,7 @@ func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config
 // openSource opens the bundle, by way of a file with --download-first. The
 // file stays when the command fails, so that the next one resumes it.
 func (a *app) openSource(ctx context.Context, ref string, cfg *config.Config, f applyFlags) (source.Source, error) {
-	o := sourceOptions(cfg)
-	if f.limitRate > 0 {
-		o.LimitRate = int64(f.limitRate)
-	}
+	o := sourceOptions(cfg, int64(f.limitRate))
 	if !f.downloadFirst || !source.IsURL(ref) {
 		return source.Open(ctx, ref, a.stdin, o)
 	}
@@ -177,11 +185,7 @@ func (a *app) openFull(ctx context.Context, ref string, cfg *config.Config, f ap
 	if ref == "-" {
 		return nil, usagef("--full takes a file or an address, not standard input")
 	}
-	o := sourceOptions(cfg)
-	if f.limitRate > 0 {
-		o.LimitRate = int64(f.limitRate)
-	}
-	return source.Open(ctx, ref, nil, o)
+	return source.Open(ctx, ref, nil, sourceOptions(cfg, int64(f.limitRate)))
 }
 
 // fetched is what came from all sources, in bytes; full may be nil.
@@ -199,12 +203,18 @@ func downloadPath(cfg *config.Config) string {
 
 func discardDownload(cfg *config.Config) { _ = os.Remove(downloadPath(cfg)) }
 
-func sourceOptions(cfg *config.Config) source.Options {
+// sourceOptions is how to talk to servers; a limit of 0 leaves the
+// configuration's, in bytes a second.
+func sourceOptions(cfg *config.Config, limit int64) source.Options {
 	d := cfg.Download
-	return source.Options{
+	o := source.Options{
 		Proxy: d.Proxy, ProxyFunc: http.ProxyFromEnvironment,
 		CAFile: d.CA, ClientCert: d.Cert, ClientKey: d.Key,
 		UserAgent: "abupdate/" + version,
 		LimitRate: d.LimitRate, IdleTimeout: d.IdleTimeout, MinRate: d.MinRate, Retries: d.Retries,
 	}
+	if limit > 0 {
+		o.LimitRate = limit
+	}
+	return o
 }

@@ -25,6 +25,7 @@ None of these verbs needs root or touches a disk.`,
 		newBundleVerifyCommand(a),
 		newBundleExtractCommand(a),
 		newBundleDeltaCommand(a),
+		newBundleChannelCommand(a),
 		newBundlePAECommand(a),
 		newBundleAttachCommand(a),
 	)
@@ -102,7 +103,7 @@ func (a *app) printInfo(path string, u *bundle.Unverified) {
 
 func newBundlePAECommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "pae B.abu",
+		Use:   "pae B.abu|channel.json",
 		Short: "Print the bytes to sign with a key that lives elsewhere",
 		Long: `pae prints the bytes that a signer signs, for an HSM or openssl:
 
@@ -117,23 +118,18 @@ func newBundlePAECommand(a *app) *cobra.Command {
 }
 
 func (a *app) bundlePAE(path string) error {
-	f, err := os.Open(path)
+	pae, err := bundle.SigningBytes(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	u, err := bundle.Inspect(bundle.NewStream(f))
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	_, err = a.stdout.Write(u.PAE) // bytes, not text: also with --json
+	_, err = a.stdout.Write(pae) // bytes, not text: also with --json
 	return err
 }
 
 func newBundleAttachCommand(a *app) *cobra.Command {
 	var public, signature string
 	c := &cobra.Command{
-		Use:   "attach-signature B.abu",
+		Use:   "attach-signature B.abu|channel.json",
 		Short: "Add a signature that was made elsewhere over the output of pae",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

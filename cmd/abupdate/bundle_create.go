@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ type createFlags struct {
 	keys         []string
 	frameSize    sizeFlag
 	layout       string
+	deltaFrom    []string
 	out          string
 }
 
@@ -50,6 +52,7 @@ attach-signature.`,
 	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; --layout files without --previous: 1MiB, the most)")
 	flags.StringVar(&f.layout, "layout", bundle.LayoutFixed.String(), "`fixed|files`: files lets frames begin where files do, so that devices with another version fetch less")
 	flags.StringVar(&f.Previous, "previous", "", "older bundle `OLD.abu`: report, file by file, what the new one costs devices that have it; --layout files also keeps old and new apart")
+	flags.StringArrayVar(&f.deltaFrom, "delta-from", nil, "also write a delta from the older bundle `OLD.abu`, beside the new one; may be given again")
 	flags.StringVar(&f.out, "out", "", "bundle `B.abu` to write")
 	for _, name := range []string{"rootfs", "product", "version", "compatible", "out"} {
 		_ = c.MarkFlagRequired(name)
@@ -82,6 +85,9 @@ func (a *app) bundleCreate(ctx context.Context, f createFlags) error {
 			return err
 		}
 	}
+	if err := a.createDeltas(ctx, f); err != nil {
+		return err
+	}
 	a.ui.Result(result{Type: "result"}, func() {
 		a.ui.Printf("%s: %s %s", f.out, m.Product, m.Version)
 		for _, img := range m.Images {
@@ -105,9 +111,12 @@ func (f *createFlags) load() (err error) {
 	if f.boot != "" {
 		f.Images = append(f.Images, bundle.ImageSource{Name: "boot", Path: f.boot})
 	}
-	if f.Previous != "" {
+	for _, path := range append(slices.Clone(f.deltaFrom), f.Previous) {
 		// Now, and not when the bundle is packed.
-		if _, err := os.Stat(f.Previous); err != nil {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -58,4 +60,37 @@ func (a *app) bundleDelta(ctx context.Context, o bundle.DeltaOptions, level, out
 func (a *app) createDelta(ctx context.Context, o bundle.DeltaOptions, out string) (*bundle.Manifest, error) {
 	o.Progress = func(done, total int64) { a.ui.Progress("coding "+out, done, total) }
 	return bundle.CreateDelta(ctx, out, o)
+}
+
+// createDeltas makes the deltas of bundle create --delta-from.
+func (a *app) createDeltas(ctx context.Context, f createFlags) error {
+	for _, from := range f.deltaFrom {
+		out, err := deltaPath(f.out, from)
+		if err != nil {
+			return err
+		}
+		if _, err := a.createDelta(ctx, bundle.DeltaOptions{From: from, To: f.out, Level: delta.Best}, out); err != nil {
+			return err
+		}
+		st, err := os.Stat(out)
+		if err != nil {
+			return err
+		}
+		a.ui.Say("%s: from %s, %s", out, from, formatSize(st.Size()))
+	}
+	return nil
+}
+
+// deltaPath is where the delta from an older bundle goes: NEW-from-VERSION.abud.
+func deltaPath(newer, older string) (string, error) {
+	file, err := os.Open(older)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	u, err := bundle.Inspect(bundle.NewStream(file))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", older, err)
+	}
+	return strings.TrimSuffix(newer, ".abu") + "-from-" + u.Manifest.Version + ".abud", nil
 }

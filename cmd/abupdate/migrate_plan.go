@@ -92,7 +92,7 @@ func (a *app) bundleHead(ctx context.Context, ref string, cfg *config.Config) (*
 	if ref == "-" {
 		return nil, usagef("plan reads a bundle from a file or an address, not from standard input")
 	}
-	src, err := source.Open(ctx, ref, nil, sourceOptions(cfg))
+	src, err := source.Open(ctx, ref, nil, sourceOptions(cfg, 0))
 	if err != nil {
 		return nil, err
 	}

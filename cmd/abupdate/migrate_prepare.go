@@ -75,7 +75,7 @@ func (a *app) migratePrepare(ctx context.Context, ref string, f *migrateFlags) (
 	if err != nil {
 		return nil, err
 	}
-	src, err := source.Open(ctx, ref, nil, sourceOptions(cfg))
+	src, err := source.Open(ctx, ref, nil, sourceOptions(cfg, 0))
 	if err != nil {
 		return nil, err
 	}

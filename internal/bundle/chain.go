@@ -113,16 +113,22 @@ func (l link) verify(before *Keyring) error {
 // VerifyManifest verifies the bytes of manifest.dsse.json against a keyring
 // and returns the manifest.
 func VerifyManifest(b []byte, k *Keyring) (*Manifest, error) {
+	m, _, err := verifyManifest(b, k)
+	return m, err
+}
+
+// verifyManifest also returns the SHA-256 of the signed text.
+func verifyManifest(b []byte, k *Keyring) (*Manifest, Digest, error) {
 	e, err := parseEnvelope(b, ManifestType, MaxManifest)
 	if err != nil {
-		return nil, formatErrorf("reading %s: %w", ManifestName, err)
+		return nil, Digest{}, formatErrorf("reading %s: %w", ManifestName, err)
 	}
 	if err := e.verify(k); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", ManifestName, err)
+		return nil, Digest{}, fmt.Errorf("reading %s: %w", ManifestName, err)
 	}
 	m, err := ParseManifest(e.Payload)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", ManifestName, err)
+		return nil, Digest{}, fmt.Errorf("reading %s: %w", ManifestName, err)
 	}
-	return m, nil
+	return m, digest(e.Payload), nil
 }

@@ -57,8 +57,8 @@ func inspect(s Stream) (*Unverified, *tarReader, error) {
 	return u, t, nil
 }
 
-// AttachSignature adds a signature that was made elsewhere over the bundle's
-// PAE, after checking it, and replaces the bundle at path at once.
+// AttachSignature adds a signature that was made elsewhere over SigningBytes,
+// after checking it, and replaces the bundle or the channel at path at once.
 func AttachSignature(path string, key Key, sig []byte) error {
 	if err := attachSignature(path, key, sig); err != nil {
 		return fmt.Errorf("attaching a signature to %s: %w", path, err)
@@ -75,6 +75,9 @@ func attachSignature(path string, key Key, sig []byte) error {
 	st, err := in.Stat()
 	if err != nil {
 		return err
+	}
+	if isChannel(in) {
+		return attachToChannel(path, in, st.Mode().Perm(), key, sig)
 	}
 	u, t, err := inspect(NewStream(in))
 	if err != nil {

@@ -15,6 +15,7 @@ type Reader struct {
 	envelope []byte
 	keyring  *Keyring
 	manifest *Manifest
+	payload  Digest
 	next     int // index of the next image
 	current  *ImageReader
 	onBlocks func(first, n int64, h BlockHash) // of the next image; may be nil
@@ -34,7 +35,7 @@ func Open(s Stream, trusted *Keyring) (*Reader, error) {
 	if r.envelope, err = r.tar.small(ManifestName, MaxManifest); err != nil {
 		return nil, err
 	}
-	if r.manifest, err = VerifyManifest(r.envelope, r.keyring); err != nil {
+	if r.manifest, r.payload, err = verifyManifest(r.envelope, r.keyring); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -45,6 +46,10 @@ func (r *Reader) Manifest() *Manifest { return r.manifest }
 
 // Envelope returns the verified bytes of manifest.dsse.json.
 func (r *Reader) Envelope() []byte { return r.envelope }
+
+// Payload is the SHA-256 of the signed text of the manifest, by which a channel
+// names a bundle.
+func (r *Reader) Payload() Digest { return r.payload }
 
 // Keyring returns the newest keyring that the device may trust from now on.
 func (r *Reader) Keyring() *Keyring { return r.keyring }

@@ -22,8 +22,12 @@ type ApplyOptions struct {
 	Reinstall      bool // install the running version again
 	AllowDowngrade bool // accept an older version; never an older epoch
 	NoPreserve     bool // do not carry the configuration into the new system
-	// Full is the whole bundle for frames that a delta cannot make; may be nil.
+	// Full is the whole bundle for what a delta cannot make, or when there is no
+	// delta where it should be; may be nil.
 	Full source.Source
+	// Payload is the signed text that the bundle must have (bundle.Reader);
+	// zero: any. A channel names it.
+	Payload bundle.Digest
 	// NoReadBack stops when the image is written, for measuring. The slot
 	// stays what a power cut at that moment leaves: never armed, resumed by
 	// the next apply, which reads all of it.
@@ -58,6 +62,11 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 			"save the bundle to a file first")
 	}
 	b, err := u.openBundle(ctx, src, o)
+	if o.Full != nil && (errors.Is(err, source.ErrDownload) || errors.Is(err, bundle.ErrFormat)) {
+		u.o.Notice("%v; taking %s", err, o.Full.Name())
+		src, o.Full = o.Full, nil
+		b, err = u.openBundle(ctx, src, o)
+	}
 	if err != nil {
 		return Applied{}, err
 	}

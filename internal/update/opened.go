@@ -36,6 +36,10 @@ func (u *Updater) openBundle(ctx context.Context, src source.Source, o ApplyOpti
 		return nil, err
 	}
 	b.Reader, err = bundle.Open(b.stream, u.trust.Keyring)
+	if err == nil && o.Payload != (bundle.Digest{}) && b.Payload() != o.Payload {
+		err = withHint(fmt.Errorf("%w: %s is %s %s, and not the release that the channel names", bundle.ErrSignature, src.Name(), b.Manifest().Product, b.Manifest().Version),
+			"the vendor's server is being updated, or is not to be trusted; try again later")
+	}
 	if err == nil {
 		err = u.admit(b.Reader, o)
 	}
