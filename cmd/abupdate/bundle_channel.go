@@ -37,7 +37,7 @@ func (a *app) bundleChannel(args, keyFiles []string, staleDays int) (err error) 
 		return usagef("--stale-after %d: give a number of days", staleDays)
 	}
 	if staleDays > 0 {
-		o.StaleAfter = time.Now().AddDate(0, 0, staleDays)
+		o.StaleAfter = uint64(time.Now().AddDate(0, 0, staleDays).Unix())
 	}
 	if o.Keys, err = readPrivateKeys(keyFiles); err != nil {
 		return err

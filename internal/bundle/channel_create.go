@@ -7,16 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/abupdate/abupdate/internal/atomicfile"
 )
 
 // ChannelOptions says what a channel names.
 type ChannelOptions struct {
-	Bundle     string   // path of the latest bundle
-	Deltas     []string // paths of delta bundles that lead to it
-	StaleAfter time.Time
+	Bundle     string        // path of the latest bundle
+	Deltas     []string      // paths of delta bundles that lead to it
+	StaleAfter uint64        // see Channel
 	Keys       []*PrivateKey // none: an unsigned channel, for AttachSignature
 }
 
@@ -44,10 +43,7 @@ func createChannel(path string, o ChannelOptions) (*Channel, error) {
 		return nil, err
 	}
 	m := whole.Manifest
-	c := &Channel{Product: m.Product, Version: m.Version, Bundle: whole.file, Manifest: digest(whole.envelope.Payload), Keyrings: whole.chain}
-	if !o.StaleAfter.IsZero() {
-		c.StaleAfter = uint64(o.StaleAfter.Unix())
-	}
+	c := &Channel{Product: m.Product, Version: m.Version, Bundle: whole.file, Manifest: digest(whole.envelope.Payload), StaleAfter: o.StaleAfter, Keyrings: whole.chain}
 	for _, p := range o.Deltas {
 		d, err := readMember(path, p)
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/abupdate/abupdate/internal/bundle/delta"
 )
@@ -30,7 +29,7 @@ func newChannel(t testing.TB, f *fixture) string {
 	_, err = CreateDelta(context.Background(), d, DeltaOptions{From: old, To: f.path, Level: delta.Quick})
 	must(t, err)
 	path := filepath.Join(dir, ChannelName)
-	_, err = CreateChannel(path, ChannelOptions{Bundle: f.path, Deltas: []string{d}, Keys: []*PrivateKey{f.key}, StaleAfter: time.Unix(1_900_000_000, 0)})
+	_, err = CreateChannel(path, ChannelOptions{Bundle: f.path, Deltas: []string{d}, Keys: []*PrivateKey{f.key}, StaleAfter: 1_900_000_000})
 	must(t, err)
 	return path
 }

@@ -81,7 +81,7 @@ func TestChannelStale(t *testing.T) {
 	v := newVendor(t)
 	path := v.bundleFile(t, content("2", mib), nil)
 	promised := time.Date(2030, 1, 2, 0, 0, 0, 0, time.UTC)
-	channel := v.channelOf(t, path, func(o *bundle.ChannelOptions) { o.StaleAfter = promised })
+	channel := v.channelOf(t, path, func(o *bundle.ChannelOptions) { o.StaleAfter = uint64(promised.Unix()) })
 	for now, alarm := range map[time.Time]bool{
 		promised:                  false,
 		promised.Add(time.Second): true,
