@@ -249,7 +249,7 @@ func (b *bed) powerOn(disk *blockdevtest.Disk) (bootctl.System, error) {
 	switch o.System {
 	case bootctl.SystemMigrator:
 	case bootctl.SystemOld:
-		if !bytes.Equal(read(b.old.Start, b.old.Size), b.before) {
+		if !disk.SameIn(b.base, b.old.Start, b.old.Size) {
 			return 0, fmt.Errorf("%v boots, and the old system is not whole", o)
 		}
 	case bootctl.SystemA:

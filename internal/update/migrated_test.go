@@ -188,7 +188,7 @@ func TestCrashMigrated(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			blockdevtest.Campaign{
-				Base: r.base, Run: at(slot.A, r.why, r.run), Recoveries: 20,
+				Base: r.base, Run: at(slot.A, r.why, r.run),
 				Recover: func(disk *blockdevtest.Disk) error {
 					if migratedBoots(t, disk) != bootctl.SystemA {
 						return nil // the old system repairs nothing

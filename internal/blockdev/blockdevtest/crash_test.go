@@ -238,3 +238,26 @@ func TestUnreadableSectors(t *testing.T) {
 		t.Errorf("no cut left an unreadable sector; error %v", err)
 	}
 }
+
+func TestSameIn(t *testing.T) {
+	a := blockdevtest.New(1<<20, 512)
+	a.WriteAt(bytes.Repeat([]byte{1}, 9000), 100)
+	b := a.Clone()
+	b.WriteAt([]byte{1}, 200)      // the same bytes, in another page
+	b.WriteAt([]byte{2, 2}, 20000) // and two others
+	for _, c := range []struct {
+		off, length int64
+		want        bool
+	}{{0, 20000, true}, {20002, 1<<20 - 20002, true}, {0, 1 << 20, false}, {20001, 1, false}, {19999, 1, true}} {
+		if got := a.SameIn(b, c.off, c.length); got != c.want {
+			t.Errorf("%d bytes at %d: the same: %v, want %v", c.length, c.off, got, c.want)
+		}
+	}
+	a.SetPhysicalSector(4096)
+	blockdevtest.EachCrash(a, func(d *blockdevtest.Disk) error { d.WriteAt([]byte{1}, 8192); return nil }, func(c blockdevtest.Crash) {
+		// Damaged or unreadable, it is not the same any more.
+		if got, want := a.SameIn(c.Disk, 8192, 1), c.Policy != blockdevtest.Physical; got != want || !a.SameIn(c.Disk, 0, 8192) {
+			t.Errorf("%v: the same: %v, want %v", c, got, want)
+		}
+	})
+}
