@@ -17,9 +17,9 @@ import (
 // Carry implements FinishMachine: the old system is mounted read-only once
 // more, and the volume that stays read-write.
 func (d *LiveDisk) Carry(j *Journal, complete func() error) error {
-	i := slices.IndexFunc(j.Old, func(v OldVolume) bool { return v.Name == j.DataVolume })
-	if i < 0 {
-		return fmt.Errorf("%w: it has no volume %q for data", ErrJournal, j.DataVolume)
+	others, kept, err := j.apart()
+	if err != nil {
+		return err
 	}
 	parts, err := d.parts()
 	if err != nil {
@@ -31,9 +31,7 @@ func (d *LiveDisk) Carry(j *Journal, complete func() error) error {
 	}
 	defer os.RemoveAll(filepath.Join(dir, "old")) // fails on what is still mounted, and then stays
 	defer os.Remove(dir)
-	others := *j
-	others.Old = slices.Delete(slices.Clone(j.Old), i, i+1) // mounted for itself, and never twice
-	m := &Migrator{Disk: d.disk, Kernel: &partKernel{Linux: Linux{d.node}, parts: parts, keep: j}, Dir: dir, Log: NewLog(io.Discard), journal: &others}
+	m := &Migrator{Disk: d.disk, Kernel: &partKernel{Linux: Linux{d.node}, parts: parts, keep: j}, Dir: dir, Log: NewLog(io.Discard), journal: others}
 	ctx := context.Background()
 	return m.withOld(func(old *oldSystem) error {
 		bring := func(root *os.Root) error {
@@ -49,7 +47,7 @@ func (d *LiveDisk) Carry(j *Journal, complete func() error) error {
 			}
 			return errors.Join(bring(root), root.Close())
 		}
-		return m.withMounted("abkept", j.Data, oldFilesystems[j.Old[i].Filesystem], bring)
+		return m.withMounted("abkept", j.Data, oldFilesystems[kept.Filesystem], bring)
 	})
 }
 

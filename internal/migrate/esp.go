@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -113,11 +114,28 @@ func (h *host) removeLoader(s *Survey) error {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
+		if err := removeDefaultLoader(root); err != nil {
+			return err
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 		return syncFS(root)
 	})
+}
+
+// removeDefaultLoader takes our loader away from where the firmware looks when
+// it knows of nothing else; somebody else's stays.
+func removeDefaultLoader(root string) error {
+	ours, err := os.ReadFile(filepath.Join(root, ourLoader))
+	if err != nil {
+		return nil //nolint:nilerr // a removal that was cut: this one came first
+	}
+	path := filepath.Join(root, defaultLoader)
+	if have, err := os.ReadFile(path); err != nil || !bytes.Equal(have, ours) {
+		return nil //nolint:nilerr // there is none of ours
+	}
+	return os.Remove(path)
 }
 
 // syncFS writes a whole file system out: FAT has no journal, and fsync of a
@@ -130,6 +148,35 @@ func syncFS(dir string) error {
 	defer d.Close()
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
 }
+
+// secureLoaders does before gather what finish does after a carve: behind the
+// point of no return nothing boots but what our boot state says, also where the
+// firmware has lost its entries.
+func (st *starting) secureLoaders() error {
+	esp, ok := st.survey.Disk.Table.Part(st.survey.esp().Part)
+	if !ok {
+		return errors.New("internal error: the partition table has no ESP")
+	}
+	d := NewLiveDisk(st.survey.Disk.Name, st.disk)
+	d.proc, d.sys = st.proc, st.sys
+	// A cut behind any of its writes leaves the old loader, or ours by the old
+	// loader's configuration.
+	err := d.SecureLoaders(esp, st.store.Layout().ID, func(s SavedSectors) error {
+		st.j.saveFirst(s)
+		if err := st.writeJournalFile(st.j); err != nil {
+			return err
+		}
+		return st.saveStarted()
+	})
+	if err != nil {
+		return fmt.Errorf("making the firmware's other ways lead to our boot loader: %w", err)
+	}
+	return nil
+}
+
+// saveFirst adds a vendor's grub.cfg to what abort writes back, in front of the
+// table: without abboot in the table that file would lead nowhere.
+func (j *Journal) saveFirst(s SavedSectors) { j.Undo = slices.Insert(j.Undo, 0, s) }
 
 // bootFirst makes our loader the first that the firmware starts.
 func (st *starting) bootFirst() error {

@@ -142,7 +142,7 @@ func (f *Finisher) secure(j *Journal) error {
 			continue
 		}
 		err := f.Machine.SecureLoaders(p, f.Store.Layout().ID, func(s SavedSectors) error {
-			j.Undo = append(j.Undo, s)
+			j.saveFirst(s)
 			return j.Record(f.Store)
 		})
 		if err != nil {
@@ -158,7 +158,7 @@ func (f *Finisher) secure(j *Journal) error {
 func (f *Finisher) carry(j *Journal) error {
 	_, err := f.Store.Args(bootctl.SystemOld)
 	switch {
-	case j.DataMode != DataInPlace || len(j.Trees) == 0 || err != nil:
+	case !j.carries() || err != nil:
 		return nil
 	case f.Machine == nil:
 		return withHint(fmt.Errorf("%w: trees of customers' data are still in the old system", ErrRefused), "finish on the device itself")

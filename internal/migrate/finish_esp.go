@@ -69,6 +69,10 @@ func (d *LiveDisk) stub(path string, esp partition.Part, id string, save func(Sa
 		return err
 	}
 	defer f.Close()
+	// An abort has perhaps written to the disk below what is cached.
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return err
+	}
 	text := stubText(id)
 	old := make([]byte, sector)
 	n, err := f.ReadAt(old, 0)

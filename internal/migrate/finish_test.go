@@ -444,7 +444,7 @@ func TestFinishOnAMachine(t *testing.T) {
 			return err
 		}
 		j, err := RecordedJournal(f.Store)
-		if err != nil || !bytes.Equal(j.Undo[len(j.Undo)-1].Bytes, []byte("vendor")) {
+		if err != nil || !bytes.Equal(j.Undo[0].Bytes, []byte("vendor")) {
 			t.Errorf("not saved: %v", err)
 		}
 		return nil

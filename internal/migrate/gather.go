@@ -32,6 +32,9 @@ func (m *Migrator) gather(ctx context.Context) error {
 	if err := m.streamFrames(ctx, stage, nil); err != nil {
 		return err
 	}
+	if err := m.copyKept(ctx); err != nil {
+		return err
+	}
 	if err := m.captureArchive(ctx, stage); err != nil {
 		return err
 	}
@@ -89,6 +92,9 @@ func (m *Migrator) stream(ctx context.Context) error {
 	}
 	args, err := m.restoreFrom(ctx, old, image)
 	if err != nil {
+		return err
+	}
+	if err := m.settleKept(); err != nil {
 		return err
 	}
 	return m.giveTrial(image, args)

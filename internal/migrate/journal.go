@@ -107,7 +107,7 @@ type Journal struct {
 	DataVolume string       `json:"dataVolume,omitempty"` // DataInPlace: name of an OldVolume
 	Trees      []CopiedTree `json:"trees,omitempty"`
 
-	// Carried: finish has brought Trees into DataVolume.
+	// Carried: DataVolume has complete copies of Trees.
 	Carried bool `json:"carried,omitempty"`
 
 	// Trial and End are the partition tables. Undo is what the switch has

@@ -163,6 +163,11 @@ func checkTrial(t *testing.T, s *Survey, p *Plan, end map[string]Entry) {
 		}
 	}
 	if p.Tier == Gather {
+		for _, tree := range p.Data.Trees {
+			if tree.Fate == FateCarried && p.Data.Mode != DataInPlace {
+				t.Errorf("%s is to be carried, and there is nowhere to", tree.Path)
+			}
+		}
 		return
 	}
 	for _, part := range s.Disk.Table.Parts {

@@ -202,10 +202,15 @@ func (st *starting) takeCharge() error {
 	if err := sw.Apply(st.disk); err != nil {
 		return fmt.Errorf("%w: the switch: %w", update.ErrWrite, err)
 	}
-	if st.j.Firmware == "uefi" {
-		return st.bootFirst()
+	if st.j.Firmware != "uefi" {
+		return nil
 	}
-	return nil
+	if st.j.Tier == Gather {
+		if err := st.secureLoaders(); err != nil {
+			return err
+		}
+	}
+	return st.bootFirst()
 }
 
 func (st *starting) bootCode() []byte {
@@ -242,6 +247,7 @@ func (st *starting) handOver() error {
 func (st *starting) saveStarted() error {
 	started := *st.j
 	started.Phase, started.Restoring, started.Attempts, started.Reason, started.Log = PhaseStarted, false, 0, "", ""
+	started.Carried = false // what an earlier attempt has copied is of the past
 	started.KeepOld = st.o.KeepOld
 	return started.Record(st.store)
 }
