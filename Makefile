@@ -83,15 +83,10 @@ test-migrate-long: ## migrations of each layout, their failures and power cuts, 
 	go test -count=1 -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
 
 PAIRS ?= 5
-bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; an hour)
+bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; hours; ONLY=install,again: these)
 	bench/inputs build/bench
 	go build -o build/bench/bench ./bench
-	build/bench/bench -pairs $(PAIRS) -out docs
-
-bench-growth: build ## the same images at 0.5, 1.5, 4 and 8 GiB: time for a GiB, memory (root; 20 GiB of disk)
-	bench/inputs build/bench
-	go build -o build/bench/bench ./bench
-	build/bench/bench -only growth
+	build/bench/bench -pairs $(PAIRS) -only '$(ONLY)' -out docs
 
 demo: ## watch an appliance update itself and fall back, in QEMU (root: installs what it needs)
 	@tools/need --install test qemu
@@ -107,4 +102,4 @@ rpm: build ## build the RPM into build/
 clean: ## remove what was built
 	rm -rf build
 
-.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long test-migrate-long bench bench-growth demo deps rpm clean
+.PHONY: help build test lint fmt crash crash-long crash-mutants attack fuzz test-root test-large test-qemu test-qemu-long test-migrate-long bench demo deps rpm clean

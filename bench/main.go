@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -43,6 +44,7 @@ var tables = []struct {
 	{"install", (*bench).install},
 	{"again", (*bench).again},
 	{"ranges", (*bench).ranges},
+	{"delta", (*bench).deltas},
 	{"growth", (*bench).growth},
 }
 
@@ -51,7 +53,7 @@ func run(args []string) error {
 	inputs := flags.String("inputs", "build/bench", "directory with the images of bench/inputs")
 	agent := flags.String("agent", "build/abupdate", "the abupdate program")
 	pairs := flags.Int("pairs", 5, "rounds of each table")
-	only := flags.String("only", "size,install,again,ranges,delta", "tables to measure, with commas: size install again ranges delta growth")
+	only := flags.String("only", "", "tables to measure, with commas: "+strings.Join(names(), ",")+" (default: all)")
 	out := flags.String("out", "", "directory for results.md and results.svg (default: only print)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -69,9 +71,12 @@ func run(args []string) error {
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}
-	wanted := strings.Split(*only, ",")
+	wanted := names()
+	if *only != "" {
+		wanted = strings.Split(*only, ",")
+	}
 	for _, t := range tables {
-		if !contains(wanted, t.name) {
+		if !slices.Contains(wanted, t.name) {
 			continue
 		}
 		if err := t.run(b); err != nil {
@@ -85,13 +90,11 @@ func run(args []string) error {
 	return b.report.save(*out)
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
+func names() (all []string) {
+	for _, t := range tables {
+		all = append(all, t.name)
 	}
-	return false
+	return all
 }
 
 // image is the path of an input, such as "v1".
