@@ -66,20 +66,14 @@ func (o *CreateOptions) planFiles(image io.ReaderAt, size int64) ([]int64, error
 	if err != nil {
 		o.Warn(fmt.Sprintf("frames do not begin where files do: %v", err))
 	}
-	c := &cutter{frameSize: o.FrameSize, size: size, together: smallFile, large: map[int64]bool{}, small: map[int64]bool{}}
+	c := &cutter{frameSize: o.FrameSize, size: size, together: smallFile, border: map[int64]bool{}, small: map[int64]bool{}}
 	if o.Previous != "" {
 		c.together = smallNew
 		if c.old, err = oldBlocks(image, size, o.Previous); err != nil {
 			return nil, err
 		}
 	}
-	for _, e := range extents {
-		if e.Len >= c.together {
-			c.large[e.Off], c.large[e.Off+e.Len] = true, true
-		} else {
-			c.small[e.Off] = true
-		}
-	}
+	c.files(extents)
 	if err := c.run(image); err != nil {
 		return nil, err
 	}
@@ -90,7 +84,7 @@ func (o *CreateOptions) planFiles(image io.ReaderAt, size int64) ([]int64, error
 type cutter struct {
 	frameSize, size int64
 	together        int64          // files below this share a frame until it has as much
-	large, small    map[int64]bool // where files begin, and large ones end
+	border, small   map[int64]bool // where a frame must end, and where it may
 
 	cuts  []int64
 	start int64 // of the frame under way
@@ -129,6 +123,21 @@ func eachMiB(image io.ReaderAt, size int64, visit func(at int64, b []byte)) erro
 	return nil
 }
 
+// files notes where files begin, given in the order of the image. Neighbours
+// that were modified at another time came with another package, and change at
+// another time: apart, one of them is fetched without the other.
+func (c *cutter) files(extents []extfiles.Extent) {
+	for i, e := range extents {
+		if e.Len >= c.together || i > 0 && e.Modified != extents[i-1].Modified {
+			c.border[e.Off] = true
+		}
+		if e.Len >= c.together {
+			c.border[e.Off+e.Len] = true
+		}
+		c.small[e.Off] = true
+	}
+}
+
 func (c *cutter) run(image io.ReaderAt) error {
 	err := eachMiB(image, c.size, func(at int64, b []byte) {
 		for i := 0; i < len(b); i += BlockSize {
@@ -159,7 +168,7 @@ func (c *cutter) block(at int64, zero bool) {
 	case !zero && c.zero:
 		c.cut(at)
 		c.zero = false
-	case !c.zero && (c.large[at] || c.small[at] && at-c.start >= c.together):
+	case !c.zero && (c.border[at] || c.small[at] && at-c.start >= c.together):
 		c.cut(at)
 	}
 	if !c.zero && !zero && c.turns(at) {

@@ -8,11 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/abupdate/abupdate/internal/extfiles"
 )
+
+var smallFiles = []string{"one", "two", "three", "four", "five", "six"}
 
 // filesImage is a small ext4 with a large file, small ones and free space;
 // files replaces some of them.
@@ -22,11 +26,19 @@ func filesImage(t *testing.T, files map[string][]byte) []byte {
 	tree := filepath.Join(dir, "tree")
 	must(t, os.Mkdir(tree, 0o755))
 	must(t, os.WriteFile(filepath.Join(tree, "large"), bytes.Repeat([]byte("large file\n"), 50000), 0o644))
-	for _, name := range []string{"one", "two", "three"} {
+	for _, name := range smallFiles {
 		must(t, os.WriteFile(filepath.Join(tree, name), bytes.Repeat([]byte(name), 4000), 0o644))
 	}
 	for name, data := range files {
 		must(t, os.WriteFile(filepath.Join(tree, name), data, 0o644))
+	}
+	// All but one came together.
+	for _, name := range append([]string{".", "large"}, smallFiles...) {
+		modified := time.Unix(1_700_000_000, 0)
+		if name == "two" {
+			modified = modified.Add(time.Second)
+		}
+		must(t, os.Chtimes(filepath.Join(tree, name), modified, modified))
 	}
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	image := filepath.Join(dir, "image")
@@ -53,8 +65,8 @@ func packFiles(t *testing.T, image []byte, key *PrivateKey, previous string) (pa
 	return path, m
 }
 
-// TestLayoutFiles: a large file has frames of its own, and the zstd program
-// restores the image from the entry.
+// TestLayoutFiles: a large file has frames of its own, small ones that came
+// together share one, and the frames are the image.
 func TestLayoutFiles(t *testing.T) {
 	image, key := filesImage(t, nil), vectorKey(t, 1)
 	path, m := packFiles(t, image, key, "")
@@ -71,10 +83,19 @@ func TestLayoutFiles(t *testing.T) {
 	for _, f := range ir.Frames() {
 		begins[f.Off] = true
 	}
+	alone := 0
 	for _, e := range extents {
-		if e.Path == "/large" && e.Len >= smallFile && !begins[e.Off] {
-			t.Errorf("no frame begins with /large at byte %d", e.Off)
+		name := strings.TrimPrefix(e.Path, "/")
+		if (name == "large" || name == "two") && !begins[e.Off] {
+			t.Errorf("no frame begins with /%s at byte %d", name, e.Off)
 		}
+		if slices.Contains(smallFiles, name) && begins[e.Off] {
+			alone++
+		}
+	}
+	// "large" and "two" part the others into three heaps at the most.
+	if alone > 4 {
+		t.Errorf("%d of %d small files begin a frame", alone, len(smallFiles))
 	}
 	if m.Images[0].VariedFrames != int64(len(ir.Frames())) || !strings.Contains(string(m.Marshal()), `"critical":["images.variedFrames"]`) {
 		t.Errorf("manifest: %s", m.Marshal())

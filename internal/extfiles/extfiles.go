@@ -26,6 +26,7 @@ var ErrNotExt = errors.New("no ext4 file system that can be read")
 type Extent struct {
 	Off, Len int64
 	Path     string // absolute, of the first name found; a description for what has none
+	Modified uint32 // when the file was, in seconds since 1970
 }
 
 // Limits on what is believed.

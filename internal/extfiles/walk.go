@@ -70,7 +70,7 @@ func (r *reader) visit(n uint32, name string, entry func(name string, child uint
 		return nil
 	}
 	from := len(r.extents)
-	if err := r.tree(in[0x28:0x28+60], name, maxDepth); err != nil {
+	if err := r.tree(in[0x28:0x28+60], Extent{Path: name, Modified: le.Uint32(in[0x10:])}, maxDepth); err != nil {
 		return err
 	}
 	if mode != modeDir || entry == nil {
@@ -88,8 +88,9 @@ func (r *reader) visit(n uint32, name string, entry func(name string, child uint
 	return nil
 }
 
-// tree walks an extent tree from a node on; depth bounds it whatever it says.
-func (r *reader) tree(node []byte, name string, depth int) error {
+// tree walks an extent tree of a file from a node on; depth bounds it whatever
+// it says.
+func (r *reader) tree(node []byte, file Extent, depth int) error {
 	le := binary.LittleEndian
 	if len(node) < 12 || le.Uint16(node) != 0xF30A {
 		return fmt.Errorf("%w: a bad extent tree", ErrNotExt)
@@ -108,7 +109,7 @@ func (r *reader) tree(node []byte, name string, depth int) error {
 			if le.Uint16(child[6:]) >= level {
 				return fmt.Errorf("%w: a bad extent tree", ErrNotExt)
 			}
-			if err := r.tree(child, name, depth-1); err != nil {
+			if err := r.tree(child, file, depth-1); err != nil {
 				return err
 			}
 			continue
@@ -124,7 +125,8 @@ func (r *reader) tree(node []byte, name string, depth int) error {
 		if len(r.extents) == maxExtents {
 			return fmt.Errorf("%w: more than %d extents", ErrNotExt, maxExtents)
 		}
-		r.extents = append(r.extents, Extent{Off: start * r.blockSize, Len: length * r.blockSize, Path: name})
+		file.Off, file.Len = start*r.blockSize, length*r.blockSize
+		r.extents = append(r.extents, file)
 	}
 	return nil
 }
