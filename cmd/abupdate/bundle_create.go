@@ -49,7 +49,7 @@ attach-signature.`,
 	flags.StringVar(&f.keyrings, "keyrings", "", "rotation chain `keyrings.json` of keyring sign")
 	flags.StringArrayVar(&f.keys, "key", nil, "private key `KEY.pem` to sign with; may be given again")
 	flags.IntVar(&f.Level, "level", bundle.DefaultLevel, fmt.Sprintf("zstd `LEVEL`; from %d on the zstd program does it", bundle.ProgramLevel))
-	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; --layout files without --previous: 1MiB, the most)")
+	flags.Var(&f.frameSize, "frame-size", "bytes of image in a frame, a power of two `SIZE` (default 4MiB; with --layout files: the most)")
 	flags.StringVar(&f.layout, "layout", bundle.LayoutFixed.String(), "`fixed|files`: files lets frames begin where files do, so that devices with another version fetch less")
 	flags.StringVar(&f.Previous, "previous", "", "older bundle `OLD.abu`: report, file by file, what the new one costs devices that have it; --layout files also keeps old and new apart")
 	flags.StringArrayVar(&f.deltaFrom, "delta-from", nil, "also write a delta from the older bundle `OLD.abu`, beside the new one; may be given again")

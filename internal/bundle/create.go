@@ -24,7 +24,7 @@ type CreateOptions struct {
 	Keyrings     []byte        // keyrings.json; nil: no rotation yet
 	Keys         []*PrivateKey // none: an unsigned bundle, for AttachSignature
 
-	FrameSize int64  // 0: DefaultFrameSize, or of LayoutFiles FilesFrameSize
+	FrameSize int64  // 0: DefaultFrameSize; of LayoutFiles the most
 	Layout    Layout // 0: LayoutFixed
 	// Previous is the path of an older bundle; empty: none. LayoutFiles keeps
 	// what its root image has apart from what is new.
@@ -114,9 +114,6 @@ func (o *CreateOptions) setDefaults() {
 	}
 	if o.FrameSize == 0 {
 		o.FrameSize = DefaultFrameSize
-		if o.Layout == LayoutFiles && o.Previous == "" {
-			o.FrameSize = FilesFrameSize
-		}
 	}
 	if o.Level == 0 {
 		o.Level = DefaultLevel

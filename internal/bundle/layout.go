@@ -18,12 +18,6 @@ const (
 	LayoutFiles                   // frames begin where files do
 )
 
-// FilesFrameSize is the frame size of LayoutFiles unless another is asked for.
-// Measured on a Debian image: smaller frames fetch less that is not needed,
-// but compress worse, and together that is more (docs/performance.md). Where
-// old and new are kept apart by Previous it is DefaultFrameSize.
-const FilesFrameSize = 1 << 20
-
 // String returns the name that the command line uses.
 func (l Layout) String() string {
 	switch l {
