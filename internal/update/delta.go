@@ -62,7 +62,8 @@ func (m *making) run(ctx context.Context) error {
 	})
 	for range n {
 		g.Go(func() error {
-			maker := delta.NewMaker(m.old, m.ir.Delta().OldSize())
+			d := m.ir.Delta()
+			maker := delta.NewMaker(m.old, d.OldSize(), d.Limits(bundle.Frame{Len: m.ir.Image().FrameSize}))
 			plain := blockdev.AlignedBuffer(int(m.ir.Image().FrameSize))
 			for r := range jobs {
 				if err := m.make(maker, r, plain); err != nil {

@@ -39,7 +39,7 @@ func NewBuilder(old io.ReaderAt, size int64, oldHashes, newHashes []uint64, leve
 // Dict is the longest dictionary that frames get, in blocks.
 func (b *Builder) Dict() int64 { return dictBlocks }
 
-const dictBlocks = 1024
+const dictBlocks = MaxDict
 
 // Worker codes frames on one goroutine.
 type Worker struct {
@@ -52,7 +52,7 @@ type Worker struct {
 
 // NewWorker returns a worker.
 func (b *Builder) NewWorker() *Worker {
-	w := &Worker{b: b, maker: NewMaker(b.old, b.size), enc: encoder{m: new(model), effort: quick}}
+	w := &Worker{b: b, maker: NewMaker(b.old, b.size, Limits{}), enc: encoder{m: new(model), effort: quick}}
 	if b.level == Best {
 		w.enc.effort = best
 	}
@@ -66,13 +66,9 @@ func (w *Worker) Encode(frame []byte, hashes []uint64) (*Record, error) {
 	var coded []byte
 	for i, h := range hashes {
 		block := frame[i*BlockSize : min((i+1)*BlockSize, len(frame))]
-		o := w.b.instruction(r, h, block)
-		switch o.kind {
-		case opPlain:
-			r.plain = fill(append(r.plain, block...))
-		case opCoded:
+		o := w.b.instruction(r, h)
+		if o.kind == opCoded {
 			coded = fill(append(coded, block...))
-		case opCopy, opZero:
 		}
 		r.add(o)
 	}
@@ -102,7 +98,7 @@ func (r *Record) add(o op) {
 }
 
 // instruction chooses how to make one block.
-func (b *Builder) instruction(r *Record, h uint64, block []byte) op {
+func (b *Builder) instruction(r *Record, h uint64) op {
 	if h == 0 {
 		return op{kind: opZero, count: 1}
 	}
@@ -114,9 +110,6 @@ func (b *Builder) instruction(r *Record, h uint64, block []byte) op {
 	}
 	if at, ok := b.where[h]; ok {
 		return op{kind: opCopy, count: 1, from: at}
-	}
-	if dense(block) && !b.similar.knows(block) {
-		return op{kind: opPlain, count: 1}
 	}
 	return op{kind: opCoded, count: 1}
 }
@@ -139,7 +132,7 @@ func (w *Worker) code(r *Record, coded []byte) error {
 		at = at[p.count*BlockSize:]
 	}
 	w.window = append(w.window, coded...)
-	r.code = w.enc.encode(w.window, n)
+	r.plain, r.code = w.enc.encode(w.window, n)
 	return nil
 }
 
@@ -156,20 +149,4 @@ func (w *Worker) check(frame []byte, r *Record) error {
 		return fmt.Errorf("internal error: a frame just coded comes out as another")
 	}
 	return nil
-}
-
-// dense reports whether a block looks compressed already: no code gets it
-// smaller.
-func dense(block []byte) bool {
-	var counts [256]int
-	for _, c := range block {
-		counts[c]++
-	}
-	// The chi-square of random bytes is about 255; text and programs have
-	// thousands.
-	n, sum := len(block), 0
-	for _, k := range counts {
-		sum += k * k
-	}
-	return n == BlockSize && sum*256/n-n < 400
 }

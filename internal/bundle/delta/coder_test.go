@@ -21,9 +21,9 @@ func TestRoundTrip(t *testing.T) {
 		}
 		for _, start := range []int{0, len(dict)} {
 			window := append(bytes.Clone(dict[:start]), text...)
-			code := e.encode(window, start)
+			plain, code := e.encode(window, start)
 			got := append(bytes.Clone(window[:start]), make([]byte, len(text))...)
-			if err := decode(m, got, start, code); err != nil || !bytes.Equal(got, window) {
+			if err := decode(m, got, start, plain, code); err != nil || !bytes.Equal(got, window) {
 				t.Fatalf("size %d, dictionary %d: %v, equal: %v", size, start, err, bytes.Equal(got, window))
 			}
 		}

@@ -4,33 +4,51 @@ import "errors"
 
 var errCode = errors.New("the code makes no sense")
 
-// decode fills window[start:] from code, with window[:start] as dictionary.
-// It does at most as many steps as there are bytes to fill.
-func decode(m *model, window []byte, start int, code []byte) error {
-	c := newCodec(newDecoder(code), m, window, start)
-	for c.pos < len(window) {
-		if c.isRun(0) == 0 {
-			window[c.pos] = c.literal(0)
-			c.pos++
+// decode fills window[start:] from code and the plain bytes beside it, with
+// window[:start] as dictionary. Each step fills at least one byte.
+func decode(m *model, window []byte, start int, plain, code []byte) error {
+	c := new(codec)
+	c.startDecoding(code)
+	c.begin(m, window, start, plain)
+	for c.pos < len(window) && c.missing == 0 {
+		left := len(window) - c.pos
+		switch kind := c.token(0); kind {
+		case tokenLiteral:
+			c.literal(0)
+			continue
+		case tokenPlain:
+			n := c.plainBytes(0)
+			if n > len(c.plain) || n > left {
+				return errCode
+			}
+			copy(window[c.pos:], c.plain[:n])
+			c.plain = c.plain[n:]
+			c.pos += n
+			continue
+		case tokenJump:
+			c.jump(0, 0)
+		case tokenRun:
+		default:
+			if !c.aligned() || c.dists[0] < 4 || left < 4 {
+				return errCode
+			}
+			c.shift(kind - tokenShift)
 			continue
 		}
-		kind := c.runKind(0)
-		if kind > kindFar {
+		if !c.aligned() {
 			return errCode
 		}
-		n := c.length(0, kind)
-		dist := c.distance(0, kind, n)
-		if dist <= 0 || dist > c.pos || n > len(window)-c.pos || c.rc.missing > 8 {
+		n, from := c.run(0), c.pos-c.dists[0]
+		if n > left {
 			return errCode
 		}
 		// The two may overlap, and then the bytes repeat.
 		for done := 0; done < n; {
-			done += copy(window[c.pos+done:c.pos+n], window[c.pos-dist:c.pos+done])
+			done += copy(window[c.pos+done:c.pos+n], window[from:c.pos+done])
 		}
 		c.pos += n
-		c.ranOver(n)
 	}
-	if !c.rc.finished() {
+	if c.pos < len(window) || !c.finished() || len(c.plain) > 0 {
 		return errCode
 	}
 	return nil

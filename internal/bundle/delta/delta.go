@@ -41,7 +41,6 @@ type opKind uint8
 const (
 	opCopy  opKind = iota + 1 // from the old image
 	opZero                    // zeros
-	opPlain                   // as they are, in the record
 	opCoded                   // out of the code
 )
 
@@ -90,6 +89,7 @@ func (r *Record) Marshal() []byte {
 		b = binary.AppendUvarint(b, uint64(p.count))
 		next = p.from + p.count
 	}
+	b = binary.AppendUvarint(b, uint64(len(r.plain)))
 	return append(append(b, r.plain...), r.code...)
 }
 
@@ -134,24 +134,20 @@ func (p *parser) record(l Limits) *Record {
 	r := &Record{}
 	p.ops(r, l)
 	p.pieces(r, l)
-	plain := int64(0)
 	for _, o := range r.ops {
-		switch o.kind {
-		case opPlain:
-			plain += o.count
-		case opCoded:
+		if o.kind == opCoded {
 			r.coded += o.count
-		case opCopy, opZero:
 		}
 	}
-	if plain*BlockSize > int64(len(p.b)) {
-		p.fail("%d blocks are missing in it", plain)
+	plain := p.uvarint()
+	if plain > uint64(len(p.b)) {
+		p.fail("%d plain bytes are missing in it", plain)
 	}
 	if p.err != nil {
 		return nil
 	}
-	r.plain, r.code = p.b[:plain*BlockSize], p.b[plain*BlockSize:]
-	if r.coded == 0 && (len(r.code) > 0 || len(r.pieces) > 0) {
+	r.plain, r.code = p.b[:plain], p.b[plain:]
+	if r.coded == 0 && (len(p.b) > 0 || len(r.pieces) > 0) {
 		p.fail("a code for nothing")
 	}
 	return r
@@ -167,7 +163,7 @@ func (p *parser) ops(r *Record, l Limits) {
 	for range n {
 		v := p.uvarint()
 		o := op{kind: opKind(v&3) + 1, count: int64(v >> 2 & math.MaxInt64)}
-		if o.count <= 0 || o.count > left {
+		if o.kind > opCoded || o.count <= 0 || o.count > left {
 			p.fail("an instruction for %d blocks where %d are left", o.count, left)
 			return
 		}

@@ -1,6 +1,9 @@
 package delta
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // effort is how hard the encoder looks for runs.
 type effort struct {
@@ -54,34 +57,120 @@ func (f *finder) learn(end int) {
 	}
 }
 
+// each calls fn for at most limit places that begin like pos, the last first.
+func (f *finder) each(pos, limit int, fn func(at int)) {
+	if pos+8 >= len(f.w) {
+		return
+	}
+	key := binary.LittleEndian.Uint64(f.w[pos:]) << (64 - 8*findBytes)
+	at := int(f.head[findHash(f.w[pos:])])
+	for ; at > 0 && limit > 0; limit-- {
+		if binary.LittleEndian.Uint64(f.w[at-1:])<<(64-8*findBytes) == key {
+			fn(at - 1)
+		}
+		at = int(f.prev[at-1])
+	}
+}
+
 // encoder encodes windows, one after the other.
 type encoder struct {
+	c      codec
 	m      *model
 	f      finder
 	effort effort
 }
 
-// encode returns a code from which decode makes window[start:].
-func (e *encoder) encode(window []byte, start int) []byte {
-	c := newCodec(newEncoder(), e.m, window, start)
+// encode returns what decode makes window[start:] from.
+func (e *encoder) encode(window []byte, start int) (plain, code []byte) {
+	c := &e.c
+	c.startEncoding()
+	c.begin(e.m, window, start, nil)
 	e.f.reset(window)
-	for c.pos < len(window) {
-		e.f.learn(c.pos)
-		kind, dist, n := e.choose(c)
-		if n == 0 {
-			c.isRun(0)
-			c.literal(window[c.pos])
-			c.pos++
+	// From c.pos to pos are literals, not coded yet.
+	for pos := start; pos < len(window); {
+		e.f.learn(pos)
+		if pos == c.pos {
+			c.settle()
+		}
+		t := e.choose(c, pos)
+		if t.kind == tokenLiteral {
+			if e.shiftAt(c, pos) < 0 {
+				pos++
+				continue
+			}
+			e.literals(c, pos)
+			c.settle()
+			// The literals may have driven it out.
+			i := e.shiftAt(c, pos)
+			if i < 0 {
+				pos++
+				continue
+			}
+			c.token(tokenShift + i)
+			c.shift(i)
+			pos = c.pos
 			continue
 		}
-		c.isRun(1)
-		c.runKind(kind)
-		c.length(n, kind)
-		c.distance(dist, kind, n)
-		c.pos += n
-		c.ranOver(n)
+		e.literals(c, pos)
+		c.token(t.kind)
+		if t.kind == tokenJump {
+			c.jump(t.jump, t.dist)
+		}
+		c.run(t.n)
+		c.pos += t.n
+		pos = c.pos
 	}
-	return c.rc.finish()
+	e.literals(c, len(window))
+	return c.plain, c.finish()
+}
+
+// minPlain is how many bytes in a row it takes to see whether they are dense.
+const minPlain = 32
+
+// literals codes the bytes below end, for which there is nothing better.
+func (e *encoder) literals(c *codec, end int) {
+	if b := c.w[c.pos:end]; len(b) >= minPlain && dense(b) {
+		c.token(tokenPlain)
+		c.plainBytes(len(b))
+		c.plain = append(c.plain, b...)
+		c.pos = end
+	}
+	for c.pos < end {
+		c.token(tokenLiteral)
+		c.literal(c.w[c.pos])
+	}
+}
+
+// dense reports whether bytes look compressed: no code gets them smaller.
+func dense(b []byte) bool {
+	var counts [256]int
+	for _, c := range b {
+		counts[c]++
+	}
+	// Pairs of equal bytes: of random ones every 256th is, of text and programs
+	// several times as many.
+	pairs := 0
+	for _, k := range counts {
+		pairs += k * (k - 1)
+	}
+	return pairs*256 < len(b)*(len(b)-1)*3/2
+}
+
+// shiftAt returns which of the shifts makes the next four bytes, or -1.
+func (e *encoder) shiftAt(c *codec, pos int) int {
+	d := c.dists[0]
+	if d < 4 || d > pos || pos+4 > len(c.w) {
+		return -1
+	}
+	return slices.Index(c.m.shifts[:], binary.LittleEndian.Uint32(c.w[pos:])-binary.LittleEndian.Uint32(c.w[pos-d:]))
+}
+
+// token is what comes next.
+type token struct {
+	kind int // tokenLiteral: that, or a shift
+	jump int // kind of the jump
+	dist int
+	n    int // length of the run
 }
 
 // What tokens cost, roughly, in 1/4 bits.
@@ -94,77 +183,62 @@ const (
 	dropOut  = 160 // a candidate that falls so far below its best is given up
 )
 
-// choose returns the next token: n = 0 for a literal.
-func (e *encoder) choose(c *codec) (kind, dist, n int) {
-	w, pos := c.w, c.pos
-	r0 := 0
-	if d := c.reps[0]; d > 0 && d <= pos {
-		r0 = equal(w, pos-d, pos)
-		if r0 >= 32 && c.lits > 0 {
-			return kindRep0, d, r0
-		}
-	}
+// choose returns the next token.
+func (e *encoder) choose(c *codec, pos int) token {
+	w, d0 := c.w, c.dists[0]
+	stay := token{kind: tokenLiteral}
 	bestScore := 0
-	if d := c.reps[0]; d > 0 && d <= pos {
-		bestScore = e.score(w, pos, d)
+	if d0 > 0 && d0 <= pos {
+		// Right after a run the distance has ended.
+		if n := equal(w, pos-d0, pos); n > 0 && (c.after != afterRun || pos > c.pos) {
+			stay = token{kind: tokenRun, n: n}
+			if n >= 32 {
+				return stay
+			}
+		}
+		bestScore = e.score(w, pos, d0)
 	}
 	if bestScore >= min(e.effort.ahead, len(w)-pos)*gainByte*e.effort.content/16 {
-		return e.goOn(c, r0) // nothing can be much better
+		return stay // nothing can be much better
 	}
-	kind = -1
-	try := func(k, d, cost int) {
-		if d <= 0 || d > pos || d == c.reps[0] {
+	dist := 0
+	try := func(d, cost int) {
+		if d <= 0 || d > pos || d == d0 {
 			return
 		}
 		if s := e.score(w, pos, d) - cost; s > bestScore {
-			bestScore, kind, dist = s, k, d
+			bestScore, dist = s, d
 		}
 	}
-	for k := 1; k < 4; k++ {
-		if d := c.reps[k]; d > 0 && d <= pos && w[pos-d] == w[pos] {
-			try(k, d, costRep)
+	for _, d := range c.dists[1:] {
+		if d > 0 && d <= pos && w[pos-d] == w[pos] {
+			try(d, costRep)
 		}
 	}
-	if pos+8 < len(w) {
-		key := binary.LittleEndian.Uint64(w[pos:]) << (64 - 8*findBytes)
-		at := int(e.f.head[findHash(w[pos:])])
-		for range e.effort.chain {
-			if at == 0 {
-				break
-			}
-			at--
-			if binary.LittleEndian.Uint64(w[at:])<<(64-8*findBytes) == key {
-				d := pos - at
-				k, cost := kindFar, costFar
-				if off := d - c.reps[0]; c.reps[0] > 0 && off < 1<<12 && off > -1<<12 {
-					k, cost = kindNear, costNear
-				}
-				try(k, d, cost)
-			}
-			at = int(e.f.prev[at])
+	e.f.each(pos, e.effort.chain, func(at int) {
+		cost := costFar
+		if isNear(pos-at, d0) {
+			cost = costNear
 		}
+		try(pos-at, cost)
+	})
+	if dist == 0 {
+		return stay
 	}
-	if kind >= 0 {
-		if n = equal(w, pos-dist, pos); n > 0 {
-			for k := 1; k < 4; k++ {
-				if c.reps[k] == dist {
-					kind = k
-				}
-			}
-			return kind, dist, n
-		}
+	n := equal(w, pos-dist, pos)
+	if n == 0 {
+		return stay
 	}
-	return e.goOn(c, r0)
+	t := token{kind: tokenJump, jump: jumpFar, dist: dist, n: n}
+	if i := slices.Index(c.dists[1:], dist); i >= 0 {
+		t.jump = i
+	} else if isNear(dist, d0) {
+		t.jump = jumpNear
+	}
+	return t
 }
 
-// goOn stays at the last distance: with a run of what is equal there, or with
-// a literal. Right after a run the last distance has ended.
-func (e *encoder) goOn(c *codec, r0 int) (kind, dist, n int) {
-	if r0 > 0 && (c.lits > 0 || c.pos == c.start) {
-		return kindRep0, c.reps[0], r0
-	}
-	return 0, 0, 0
-}
+func isNear(dist, last int) bool { return last > 0 && dist-last < 1<<12 && last-dist < 1<<12 }
 
 // score tells what a distance is worth for the bytes that follow pos.
 func (e *encoder) score(w []byte, pos, dist int) int {
@@ -198,12 +272,12 @@ func equal(w []byte, a, b int) int {
 				n++
 				x >>= 8
 			}
-			return min(n, 1<<24-1)
+			return min(n, longest)
 		}
 		n += 8
 	}
 	for b+n < len(w) && w[a+n] == w[b+n] {
 		n++
 	}
-	return min(n, 1<<24-1)
+	return min(n, longest)
 }

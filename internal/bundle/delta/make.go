@@ -14,13 +14,16 @@ var ErrSource = errors.New("reading the old image failed")
 type Maker struct {
 	old    io.ReaderAt
 	size   int64 // of the old image in bytes
+	room   int64 // blocks that a window needs at most; 0: not known
 	model  *model
 	window []byte
 }
 
 // NewMaker returns a Maker for frames coded against the first size bytes of
-// old.
-func NewMaker(old io.ReaderAt, size int64) *Maker { return &Maker{old: old, size: size} }
+// old. With the limits of the longest frame its memory is taken once.
+func NewMaker(old io.ReaderAt, size int64, l Limits) *Maker {
+	return &Maker{old: old, size: size, room: l.Dict + l.Frame}
+}
 
 // Make makes a frame into dst, whose length may be less than whole blocks. The
 // caller compares its hash: Make returns an error where it knows of one, and
@@ -35,11 +38,11 @@ func (m *Maker) Make(dst []byte, r *Record) error {
 		if m.model == nil {
 			m.model = new(model)
 		}
-		if err := decode(m.model, window, start, r.code); err != nil {
+		if err := decode(m.model, window, start, r.plain, r.code); err != nil {
 			return fmt.Errorf("%w: %w", ErrRecord, err)
 		}
 	}
-	coded, plain := window[start:], r.plain
+	coded := window[start:]
 	for _, o := range r.ops {
 		n := min(int(o.count*BlockSize), len(dst))
 		out := dst[:n]
@@ -51,9 +54,6 @@ func (m *Maker) Make(dst []byte, r *Record) error {
 			}
 		case opZero:
 			clear(out)
-		case opPlain:
-			copy(out, plain)
-			plain = plain[o.count*BlockSize:]
 		case opCoded:
 			copy(out, coded)
 			coded = coded[o.count*BlockSize:]
@@ -66,7 +66,7 @@ func (m *Maker) Make(dst []byte, r *Record) error {
 func (m *Maker) dictionary(r *Record) ([]byte, error) {
 	n := int((r.dict + r.coded) * BlockSize)
 	if cap(m.window) < n {
-		m.window = make([]byte, n)
+		m.window = make([]byte, max(n, int(m.room*BlockSize)))
 	}
 	window := m.window[:n]
 	at := int64(0)

@@ -66,8 +66,8 @@ func TestRecord(t *testing.T) {
 			for _, o := range r.ops {
 				kinds[o.kind] = true
 			}
-			if len(kinds) != 4 || len(r.pieces) == 0 {
-				t.Errorf("%v: not all kinds of instruction are there: %v, %d pieces", level, kinds, len(r.pieces))
+			if len(kinds) != 3 || len(r.plain) < BlockSize || len(r.pieces) == 0 {
+				t.Errorf("%v: not all kinds of instruction are there: %v, %d pieces, %d plain bytes", level, kinds, len(r.pieces), len(r.plain))
 			}
 			b := r.Marshal()
 			if len(b) > 2*BlockSize+3000 {
@@ -78,7 +78,7 @@ func TestRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := make([]byte, len(frame))
-			if err := NewMaker(bytes.NewReader(old), int64(len(old))).Make(got, parsed); err != nil || !bytes.Equal(got, frame) {
+			if err := NewMaker(bytes.NewReader(old), int64(len(old)), limitsOf(old, frame)).Make(got, parsed); err != nil || !bytes.Equal(got, frame) {
 				t.Errorf("%v: made again: %v, equal: %v", level, err, bytes.Equal(got, frame))
 			}
 			if !bytes.Equal(parsed.Marshal(), b) {
@@ -104,15 +104,17 @@ func TestAttack_DeltaRecord(t *testing.T) {
 		"copy from far outside":        "\x01\x10" + huge + "\x00",
 		"frame not filled":             "\x01\x0d\x00",
 		"number not in shortest form":  "\x01\x91\x00\x00",
-		"plain blocks missing":         "\x01\x12\x00",
+		"plain bytes missing":          "\x01\x12\x00\x05code",
+		"huge number of plain bytes":   "\x01\x12\x00" + huge,
+		"instruction of no kind":       "\x01\x13\x00\x00code",
 		"huge number of pieces":        "\x01\x11" + huge,
-		"piece outside the old image":  "\x01\x13\x01\x0b\x01",
-		"piece longer than the limit":  "\x01\x13\x01\x00\x07",
-		"huge piece":                   "\x01\x13\x01\x00" + huge,
-		"piece of no blocks":           "\x01\x13\x01\x00\x00",
-		"pieces side by side":          "\x01\x13\x02\x00\x01\x00\x01",
-		"dictionary for nothing":       "\x01\x11\x01\x00\x01",
-		"code for nothing":             "\x01\x11\x00x",
+		"piece outside the old image":  "\x01\x12\x01\x0b\x01",
+		"piece longer than the limit":  "\x01\x12\x01\x00\x07",
+		"huge piece":                   "\x01\x12\x01\x00" + huge,
+		"piece of no blocks":           "\x01\x12\x01\x00\x00",
+		"pieces side by side":          "\x01\x12\x02\x00\x01\x00\x01",
+		"dictionary for nothing":       "\x01\x11\x01\x00\x01\x00",
+		"code for nothing":             "\x01\x11\x00\x00x",
 	} {
 		if r, err := Parse([]byte(record), Limits{Frame: 4, Old: 10, Dict: 6}); !errors.Is(err, ErrRecord) {
 			t.Errorf("%s: %v, %v", name, r, err)
@@ -126,7 +128,7 @@ func TestAttack_DeltaMade(t *testing.T) {
 	old, frame, r := sample(t, Quick, 0)
 	good := r.Marshal()
 	rnd := rand.New(rand.NewPCG(5, 6))
-	m := NewMaker(bytes.NewReader(old), int64(len(old)))
+	m := NewMaker(bytes.NewReader(old), int64(len(old)), limitsOf(old, frame))
 	room := make([]byte, len(frame)+BlockSize)
 	for range 2000 {
 		b := bytes.Clone(good)
@@ -144,7 +146,7 @@ func TestAttack_DeltaMade(t *testing.T) {
 			t.Fatal("written beyond the frame")
 		}
 	}
-	short := NewMaker(bytes.NewReader(old[:BlockSize]), int64(len(old)))
+	short := NewMaker(bytes.NewReader(old[:BlockSize]), int64(len(old)), limitsOf(old, frame))
 	rec, err := Parse(good, limitsOf(old, frame))
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +159,7 @@ func TestAttack_DeltaMade(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	old, frame, r := sample(f, Quick, 512)
 	f.Add(r.Marshal())
-	f.Add([]byte("\x01\x13\x01\x00\x02codecode"))
+	f.Add([]byte("\x01\x4e\x01\x00\x02\x00codecode"))
 	f.Add([]byte("\x02\x05\x08\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, err := Parse(b, limitsOf(old, frame))
@@ -167,6 +169,6 @@ func FuzzParse(f *testing.F) {
 		if !bytes.Equal(rec.Marshal(), b) {
 			t.Error("encoded again, the record has other bytes")
 		}
-		_ = NewMaker(bytes.NewReader(old), int64(len(old))).Make(make([]byte, len(frame)), rec)
+		_ = NewMaker(bytes.NewReader(old), int64(len(old)), limitsOf(old, frame)).Make(make([]byte, len(frame)), rec)
 	})
 }

@@ -47,7 +47,7 @@ func headOf(mark uint32) uint32 { return mark * 0x9e3779b1 >> (32 - headBits) }
 func indexSimilar(old io.ReaderAt, size int64, take func(block int64) bool) (*similar, error) {
 	blocks := (size + BlockSize - 1) / BlockSize
 	s := &similar{heads: make([]int32, 1<<headBits), granules: blocks / granuleLen}
-	m := NewMaker(old, size)
+	m := NewMaker(old, size, Limits{})
 	buf := make([]byte, 256*BlockSize)
 	for first := int64(0); first < blocks; {
 		if !take(first) {
@@ -86,13 +86,6 @@ func (s *similar) find(mark uint32, fn func(block uint32)) {
 			n++
 		}
 	}
-}
-
-// knows reports whether anything of b is known.
-func (s *similar) knows(b []byte) bool {
-	found := 0
-	marks(b, func(_ int, mark uint32) { s.find(mark, func(uint32) { found++ }) })
-	return found > 2
 }
 
 // pieces returns at most limit blocks of the old image that are like b.
