@@ -30,7 +30,7 @@ const (
 type recipe struct {
 	frames  []bundle.Frame
 	origins []origin
-	sums    []uint32 // CRC32C of what was written from the bundle
+	sums    []uint32 // CRC32C of what was written from the bundle; nil: nobody will ask
 
 	want            *wanted // of frames from the device
 	running, target blockdev.Device
@@ -65,8 +65,12 @@ func (r *recipe) needed() (n int64) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// wrote notes what a frame from the bundle came out as.
-func (r *recipe) wrote(i int, plain []byte) { r.sums[i] = crc32.Checksum(plain, castagnoli) }
+// wrote notes what a frame from the bundle came out as, for blame.
+func (r *recipe) wrote(i int, plain []byte) {
+	if r.sums != nil {
+		r.sums[i] = crc32.Checksum(plain, castagnoli)
+	}
+}
 
 // blame says whose fault it is that the slot does not hold the signed bytes at
 // off: the bundle's, if the disk returns what came out of it. The packer of
