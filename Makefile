@@ -54,7 +54,7 @@ crash-mutants: ## takes each barrier out in turn: would the crash tests notice? 
 
 attack: ## hostile bundles, servers and surroundings: each named attack and its verdict
 	@tools/need test
-	@go run ./test/verdict attack -count=1 -run '^TestAttack_' $(TESTFLAGS) $(call with,^func TestAttack_)
+	@CRASH_SIZE=$(SIZE) go run ./test/verdict attack -count=1 -run '^TestAttack_' $(TESTFLAGS) $(call with,^func TestAttack_)
 
 fuzz: ## fuzz every parser for FUZZTIME each
 	@set -e; for pkg in $(call with,^func Fuzz); do \

@@ -2,7 +2,6 @@ package bootctl_test
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -10,34 +9,19 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 )
 
-// faults are the ways in which a disk fails: it does nothing, half of it, or
-// loses what it was to flush.
-var faults = map[string]blockdevtest.Fault{
-	"EIO":        {Err: unix.EIO},
-	"EROFS":      {Err: unix.EROFS},
-	"ENOSPC":     {Err: unix.ENOSPC, Short: true},
-	"lost flush": {Err: unix.EIO, Short: true, Only: func(o blockdevtest.Op) bool { return o.Sync }},
-}
-
 // TestFault lets one write or Sync after the other fail, once or from then
 // on. The operation must say so, a complete system must boot all the same,
 // and the same operation again finishes the job.
 func TestFault(t *testing.T) {
-	for name, fault := range faults {
-		if blockdevtest.Scale() == 1 && name != "EIO" { // a quick look
-			continue
-		}
-		for _, sticky := range []bool{false, true} {
-			fault.Sticky = sticky
-			t.Run(fmt.Sprintf("%s, from then on: %v", name, sticky), func(t *testing.T) {
-				eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
-					f := fault
-					for f.At = 0; c.fails(t, base, f); f.At++ {
-					}
-					t.Logf("%d operations", f.At)
-				})
+	for name, fault := range blockdevtest.QuickFaults() {
+		t.Run(name, func(t *testing.T) {
+			eachCampaign(t, func(t *testing.T, c campaign, base *blockdevtest.Disk) {
+				f := fault
+				for f.At = 0; c.fails(t, base, f); f.At++ {
+				}
+				t.Logf("%d operations", f.At)
 			})
-		}
+		})
 	}
 }
 

@@ -235,36 +235,48 @@ func (k *bedKernel) Unmount(dir string) error {
 }
 
 // powerOn lets GRUB boot the disk, and checks that what boots is whole: the
-// old system as it was, or the new one with the old one's configuration.
+// old system as it was, or the new one with the old one's configuration. The
+// new one is whole whenever its args block says so, whatever boots.
 func (b *bed) powerOn(disk *blockdevtest.Disk) (bootctl.System, error) {
-	o := b.boot(disk)
-	read := func(off, n int64) []byte {
-		p := make([]byte, n)
-		_, err := disk.ReadAt(p, off)
-		if err != nil {
-			return nil
-		}
-		return p
+	store, err := bootctl.Open(disk, b.layout.State.Off)
+	if err != nil {
+		return 0, err
 	}
-	switch o.System {
+	_, invalid := store.Args(bootctl.SystemA)
+	if invalid == nil && !b.isNew(disk) {
+		return 0, errors.New("the args block says that the new system is complete, and it is not")
+	}
+	switch o := b.boot(disk); o.System {
 	case bootctl.SystemMigrator:
+		return o.System, nil
 	case bootctl.SystemOld:
 		if !disk.SameIn(b.base, b.old.Start, b.old.Size) {
 			return 0, fmt.Errorf("%v boots, and the old system is not whole", o)
 		}
+		return o.System, nil
 	case bootctl.SystemA:
-		want := bytes.Clone(b.image)
-		copy(want[bedConfig:], pad([]byte("old\n")))
-		copy(want[bedMark:], pad([]byte("clean")))
-		if o.Why != bootctl.WhyTrial || !bytes.Equal(read(bedA, int64(len(want))), want) {
-			return 0, fmt.Errorf("%v boots, and the new system is not whole, or has another configuration", o)
+		if o.Why != bootctl.WhyTrial || invalid != nil {
+			return 0, fmt.Errorf("%v boots, and the new system is not whole", o)
 		}
+		return o.System, nil
 	case bootctl.SystemB:
 		return 0, fmt.Errorf("%v boots, and slot b is empty", o)
 	default:
 		return 0, fmt.Errorf("nothing boots: %v", o)
 	}
-	return o.System, nil
+}
+
+// isNew reports whether slot a holds the new system with the old one's
+// configuration, cleanly unmounted.
+func (b *bed) isNew(disk *blockdevtest.Disk) bool {
+	got := make([]byte, len(b.image))
+	if _, err := disk.ReadAt(got, bedA); err != nil {
+		return false
+	}
+	want := bytes.Clone(b.image)
+	copy(want[bedConfig:], pad([]byte("old\n")))
+	copy(want[bedMark:], pad([]byte("clean")))
+	return bytes.Equal(got, want)
 }
 
 // errOld: GRUB has gone back to the old system.

@@ -76,9 +76,12 @@ func TestCrashMigrator(t *testing.T) {
 				Base: m.base, Run: m.run, Recover: m.run, Recoveries: 3,
 				Check: func(c blockdevtest.Crash) error {
 					sys, err := m.powerOn(c.Disk)
-					done := c.Done || c.First != nil && c.First.Done
-					if err == nil && done && sys != m.end {
-						err = fmt.Errorf("acknowledged, and %v boots", sys)
+					if done := c.Done || c.First != nil && c.First.Done; err == nil && done && sys != m.end {
+						return fmt.Errorf("acknowledged, and %v boots", sys)
+					}
+					// A migrator that never gets anywhere uses its tries up.
+					for n := 0; err == nil && sys == bootctl.SystemMigrator && n < migratorTries; n++ {
+						sys, err = m.powerOn(c.Disk)
 					}
 					return err
 				},
@@ -98,31 +101,36 @@ func TestFaultMigrator(t *testing.T) {
 			if m.tier == Gather && blockdevtest.Scale() <= 2 {
 				step = 5 // each is a new system
 			}
-			for i, sticky := range []bool{false, true} {
-				fault := blockdevtest.Fault{Err: unix.EIO, Sticky: sticky, Short: sticky}
-				for fault.At = i; ; fault.At += step {
-					disk := m.base.Clone()
-					disk.Inject(fault)
-					err := m.run(disk)
-					if disk.Ops() <= fault.At {
-						crashMust(t, err)
-						break
-					}
-					disk = disk.Clone()
-					sys, err := m.powerOn(disk.Clone())
-					if err != nil {
-						t.Fatalf("%+v: %v", fault, err)
-					}
-					if sys == bootctl.SystemOld {
-						continue // whole, as powerOn has seen
-					}
-					if err := m.run(disk); err != nil && !errors.Is(err, errOld) {
-						t.Fatalf("%+v: again: %v", fault, err)
-					}
+			for kind, fault := range blockdevtest.QuickFaults() {
+				for ; m.fails(t, kind, fault); fault.At += step {
 				}
 			}
 		})
 	}
+}
+
+// fails runs the migrator with a fault, and reports whether that struck.
+func (m migration) fails(t *testing.T, kind string, fault blockdevtest.Fault) bool {
+	t.Helper()
+	disk := m.base.Clone()
+	disk.Inject(fault)
+	err := m.run(disk)
+	if disk.Ops() <= fault.At {
+		crashMust(t, err)
+		return false
+	}
+	disk = disk.Clone()
+	sys, err := m.powerOn(disk.Clone())
+	if err != nil {
+		t.Fatalf("%s, operation %d: %v", kind, fault.At, err)
+	}
+	if sys == bootctl.SystemOld {
+		return true // whole, as powerOn has seen
+	}
+	if err := m.run(disk); err != nil && !errors.Is(err, errOld) {
+		t.Fatalf("%s, operation %d; again: %v", kind, fault.At, err)
+	}
+	return true
 }
 
 // TestCrashAfterAFailedTrial cuts the migrator's turns after one failed trial

@@ -48,7 +48,8 @@ func TestMakeData(t *testing.T) {
 	}
 }
 
-// TestCrashMakeData: a cut leaves the file system whole, or no superblock.
+// TestCrashMakeData: a cut leaves the file system whole, or the one that was
+// there before, or no superblock.
 func TestCrashMakeData(t *testing.T) {
 	t.Parallel()
 	base := blockdevtest.New(32*mib, 512)
@@ -81,6 +82,8 @@ func TestCrashMakeData(t *testing.T) {
 			return errors.New("it is not whole")
 		case bytes.Equal(super, after[from:to]):
 			return errors.New("its superblock is there, and the rest is not")
+		case bytes.Equal(super, before[from:to]) && !bytes.Equal(got, before):
+			return errors.New("the old superblock is there, and not all that belongs to it")
 		case !bytes.Equal(super, before[from:to]) && !bytes.Equal(super, make([]byte, to-from)):
 			return errors.New("the superblock is neither old nor new")
 		}

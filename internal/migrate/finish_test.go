@@ -10,7 +10,6 @@ import (
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
-	"github.com/abupdate/abupdate/internal/bootctl/bootmodel"
 	"github.com/abupdate/abupdate/internal/partition"
 	"github.com/abupdate/abupdate/internal/slot"
 )
@@ -123,6 +122,7 @@ func (m *migrated) format(t *testing.T, disk *blockdevtest.Disk) {
 	for _, s := range []bootctl.System{bootctl.SystemA, bootctl.SystemOld, bootctl.SystemMigrator} {
 		err = errors.Join(err, store.SetArgs(s, bootctl.Args{Device: "console=ttyS0"}))
 	}
+	err = errors.Join(err, store.SetRecord(bootctl.RecordSlotB, []byte("of a system that never was in slot b")))
 	if err := errors.Join(err, m.journal.Record(store)); err != nil {
 		t.Fatal(err)
 	}
@@ -154,66 +154,6 @@ func (m *migrated) finish(t testing.TB) func(*blockdevtest.Disk) error {
 	}
 }
 
-// boots says what GRUB makes of the disk when the files of all systems are
-// whole.
-func (m *migrated) boots(disk *blockdevtest.Disk) bootmodel.Outcome {
-	return bootmodel.Machine{Dev: disk, Layout: m.layout, Files: func(bootctl.System) bootmodel.Files { return bootmodel.Loadable }}.BootFully()
-}
-
-var errNoTable = errors.New("the table cannot be read")
-
-// check says what is wrong with a disk after a cut.
-func (m *migrated) check(disk *blockdevtest.Disk, done bool) error {
-	store, err := bootctl.Open(disk, m.layout.State.Off)
-	if err != nil {
-		return err
-	}
-	_, argsErr := store.Args(bootctl.SystemOld)
-	table, err := partition.Read(disk)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoTable, err)
-	}
-	if boots := m.boots(disk); boots.System != bootctl.SystemA || boots.Why != bootctl.WhyGood {
-		return fmt.Errorf("boots %v", boots)
-	}
-	if table.Scheme == partition.GPT && table.Primary != partition.CopyGood {
-		return fmt.Errorf("%w: the primary GPT is damaged", errNoTable)
-	}
-	trial, end := sameTable(table, m.journal.Trial), sameTable(table, m.journal.End)
-	if !trial && !end {
-		return fmt.Errorf("neither the table of the trial nor that of the end: %+v", table.Parts)
-	}
-	if err := m.untouched(disk, argsErr == nil); err != nil {
-		return err
-	}
-	if done && (!end || argsErr == nil) {
-		return errors.New("acknowledged, and the old system is still there")
-	}
-	if end {
-		return m.ended(disk)
-	}
-	return nil
-}
-
-// untouched compares what must never change; with whole, the old system boots
-// and all of it belongs to that.
-func (m *migrated) untouched(disk *blockdevtest.Disk, whole bool) error {
-	filesEnd := m.layout.State.End()
-	keep := []span{{filesEnd, newBootAt + newBootLen}, {newAAt, newAAt + newALen}}
-	if m.journal.DataMode != DataNew {
-		keep = append(keep, span{homeAt, homeAt + homeLen})
-	}
-	if whole {
-		keep = append(keep, span{oldBootAt, newBootAt}, span{filesEnd, oldPVAt + oldPVLen})
-	}
-	for _, s := range keep {
-		if !disk.SameIn(m.before, s.from, s.size()) {
-			return fmt.Errorf("bytes in [%d, %d) were changed", s.from, s.to)
-		}
-	}
-	return nil
-}
-
 func TestFinish(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []partition.Scheme{partition.MBR, partition.GPT} {
@@ -239,50 +179,6 @@ func TestFinish(t *testing.T) {
 			})
 		}
 	}
-}
-
-// finished judges a finished disk.
-func (m *migrated) finished(t *testing.T, disk *blockdevtest.Disk) {
-	t.Helper()
-	store, err := bootctl.Open(disk, m.layout.State.Off)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, _, err := store.State()
-	if err != nil || state.BKind != bootctl.KindSlot || state.B != (bootctl.Flags{}) || !state.A.OK {
-		t.Errorf("boot state %+v, %v", state, err)
-	}
-	if j, err := RecordedJournal(store); err != nil || j.Phase != PhaseDone || len(j.Undo) > 0 {
-		t.Errorf("journal %+v, %v", j, err)
-	}
-	for _, s := range []bootctl.System{bootctl.SystemB, bootctl.SystemOld, bootctl.SystemMigrator} {
-		if _, err := store.Args(s); err == nil {
-			t.Errorf("%v is still complete", s)
-		}
-	}
-}
-
-// ended says what is wrong with a disk whose table is that of the end: nothing
-// of the old system begins where it began, and data is a file system or what it
-// was. Nothing would make up for that later: no run looks behind that table.
-func (m *migrated) ended(disk *blockdevtest.Disk) error {
-	first := make([]byte, 4096)
-	for name, at := range map[string]int64{"old /boot": oldBootAt, "physical volume": oldPVAt, "old root": oldRootAt, "slot b": newBAt} {
-		if _, err := disk.ReadAt(first, at); err != nil {
-			return err
-		}
-		if !bytes.Equal(first, make([]byte, 4096)) {
-			return fmt.Errorf("the table is that of the end, and something of %s is left", name)
-		}
-	}
-	super := make([]byte, 2)
-	if _, err := disk.ReadAt(super, homeAt+1024+56); err != nil {
-		return err
-	}
-	if made := super[0] == 0x53 && super[1] == 0xEF; made != (m.journal.DataMode == DataNew) {
-		return fmt.Errorf("the table is that of the end, and data has a file system: %v", made)
-	}
-	return nil
 }
 
 // TestCrashFinish cuts the power at each write of finish, and again in the run
@@ -326,29 +222,41 @@ func TestCrashFinish(t *testing.T) {
 // up for.
 func TestFaultFinish(t *testing.T) {
 	t.Parallel()
-	m := newMigrated(t, partition.GPT, DataInPlace)
-	whole := m.disk.Clone()
-	if err := m.finish(t)(whole); err != nil {
-		t.Fatal(err)
+	for name, fault := range blockdevtest.QuickFaults() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMigrated(t, partition.GPT, DataInPlace)
+			for fault.At = 0; m.fails(t, fault); fault.At++ {
+			}
+			t.Logf("%d operations failed in turn", fault.At)
+		})
 	}
-	total := len(whole.Log())
-	for n := range total {
-		disk := m.disk.Clone()
-		disk.Inject(blockdevtest.Fault{At: n, Err: errors.New("fault")})
-		if err := m.finish(t)(disk); err == nil {
-			t.Errorf("operation %d of %d failed, and finish did not say so", n, total)
-		}
-		disk = disk.Clone()
-		if err := m.check(disk, false); err != nil {
-			t.Errorf("operation %d failed: %v", n, err)
-		}
-		if err := m.finish(t)(disk); err != nil {
-			t.Errorf("operation %d failed; then: %v", n, err)
-		}
-		if err := m.check(disk, true); err != nil {
-			t.Errorf("operation %d failed; in the end: %v", n, err)
-		}
+}
+
+// fails finishes with a fault, and reports whether that struck.
+func (m *migrated) fails(t *testing.T, fault blockdevtest.Fault) bool {
+	t.Helper()
+	disk := m.disk.Clone()
+	disk.Inject(fault)
+	err := m.finish(t)(disk)
+	if disk.Ops() <= fault.At {
+		crashMust(t, err)
+		return false
 	}
+	if !errors.Is(err, fault.Err) && (err != nil || fault.Only == nil) {
+		t.Errorf("operation %d failed, and the error is %v", fault.At, err)
+	}
+	disk = disk.Clone()
+	if err := m.check(disk, err == nil); err != nil {
+		t.Errorf("operation %d failed: %v", fault.At, err)
+	}
+	if err := m.finish(t)(disk); err != nil {
+		t.Errorf("operation %d failed; then: %v", fault.At, err)
+	}
+	if err := m.check(disk, true); err != nil {
+		t.Errorf("operation %d failed; in the end: %v", fault.At, err)
+	}
+	return true
 }
 
 func TestFinishRefusals(t *testing.T) {

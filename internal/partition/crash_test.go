@@ -3,10 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
-	"io"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 )
@@ -136,35 +133,24 @@ func TestFaultInTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			before, after := readTable(t, w.base), readTable(t, want)
-			for _, fault := range faults {
-				for _, fault.Sticky = range []bool{false, true} {
-					for fault.At = 0; fault.At < want.Ops(); fault.At++ {
-						d := w.base.Clone()
-						d.Inject(fault)
-						if err := w.run(d); !errors.Is(err, fault.Err) && (err != nil || fault.Only == nil) {
-							t.Errorf("%+v: the error is %v", fault, err)
-						}
-						d = d.Clone()
-						if got := readTable(t, d); !sameParts(got, before) && !sameParts(got, after) || got.Scheme == GPT && got.Primary != CopyGood {
-							t.Errorf("%+v: the table is %+v", fault, got)
-						}
-						if err := w.run(d); err != nil || !sameParts(readTable(t, d), after) {
-							t.Errorf("%+v: again: %v", fault, err)
-						}
+			for _, fault := range blockdevtest.Faults() {
+				for fault.At = 0; fault.At < want.Ops(); fault.At++ {
+					d := w.base.Clone()
+					d.Inject(fault)
+					if err := w.run(d); !errors.Is(err, fault.Err) && (err != nil || fault.Only == nil) {
+						t.Errorf("%+v: the error is %v", fault, err)
+					}
+					d = d.Clone()
+					if got := readTable(t, d); !sameParts(got, before) && !sameParts(got, after) || got.Scheme == GPT && got.Primary != CopyGood {
+						t.Errorf("%+v: the table is %+v", fault, got)
+					}
+					if err := w.run(d); err != nil || !sameParts(readTable(t, d), after) {
+						t.Errorf("%+v: again: %v", fault, err)
 					}
 				}
 			}
 		})
 	}
-}
-
-// faults are the ways in which a disk fails.
-var faults = []blockdevtest.Fault{
-	{Err: unix.EIO},
-	{Err: unix.ENOSPC},
-	{Err: unix.EROFS},
-	{Err: io.ErrShortWrite, Short: true},
-	{Err: unix.EIO, Short: true, Only: func(o blockdevtest.Op) bool { return o.Sync }},
 }
 
 func readTable(t *testing.T, d *blockdevtest.Disk) *Table {

@@ -112,12 +112,9 @@ func TestFaultDecisions(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			operations := 0
-			for kind, fault := range faults {
-				for _, sticky := range []bool{false, true} {
-					fault.Sticky = sticky
-					for fault.At = 0; b.decisionFails(t, kind, r, fault); fault.At++ {
-						operations++
-					}
+			for kind, fault := range blockdevtest.Faults() {
+				for fault.At = 0; b.decisionFails(t, kind, r, fault); fault.At++ {
+					operations++
 				}
 			}
 			t.Logf("%d operations failed in turn", operations)
@@ -139,7 +136,7 @@ func (b *bed) decisionFails(t *testing.T, kind string, r decision, fault blockde
 	if fault.Only != nil && err == nil {
 		return true // no operation of that kind was left to fail
 	}
-	what := fmt.Sprintf("%s, from then on: %v, operation %d", kind, fault.Sticky, fault.At)
+	what := fmt.Sprintf("%s, operation %d", kind, fault.At)
 	said := errors.Is(err, fault.Err) && (errors.Is(err, ErrWrite) || errors.Is(err, bootctl.ErrBootState))
 	if !said && (err != nil || !r.hurried) {
 		t.Fatalf("%s: the error is neither about the slot nor about the boot state: %v", what, err)

@@ -168,6 +168,7 @@ func TestAttack_DeltaCorrupted(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.abud")
 	r := rand.New(rand.NewPCG(7, 7))
 	right := 0
+	corruptions := 150 * blockdevtest.Scale()
 	for i := range corruptions {
 		disk, b := base.Clone(), append([]byte(nil), good...)
 		switch r.IntN(6) {

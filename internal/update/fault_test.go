@@ -2,47 +2,26 @@ package update
 
 import (
 	"errors"
-	"io"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/slot"
 )
 
-func onlySyncs(o blockdevtest.Op) bool { return o.Sync }
-
-// faults are the ways in which a disk fails.
-var faults = map[string]blockdevtest.Fault{
-	"EIO":         {Err: unix.EIO},
-	"ENOSPC":      {Err: unix.ENOSPC},
-	"EROFS":       {Err: unix.EROFS},
-	"short write": {Err: io.ErrShortWrite, Short: true},
-	"lost flush":  {Err: unix.EIO, Short: true, Only: onlySyncs},
-}
-
 // TestFaultUpdate fails the Nth operation of an update, for N = 0, 1, … until
 // a run has no fault: never a panic; an error of a documented kind, unless the
 // job was done all the same; and the device boots a complete system, which
 // then finishes the job.
 func TestFaultUpdate(t *testing.T) {
-	for name, fault := range faults {
-		for _, sticky := range []bool{false, true} {
-			// A quick look: a process that dies and a flush that is lost.
-			if quick := name == "EIO" && sticky || name == "lost flush" && !sticky; blockdevtest.Scale() == 1 && !quick {
-				continue
+	for name, fault := range blockdevtest.QuickFaults() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, 0)
+			for fault.At = 0; b.fails(t, fault); fault.At++ {
 			}
-			t.Run(name+map[bool]string{false: "", true: ", from then on"}[sticky], func(t *testing.T) {
-				t.Parallel()
-				b := newBed(t, 0)
-				fault.Sticky = sticky
-				for fault.At = 0; b.fails(t, fault); fault.At++ {
-				}
-				t.Logf("%d operations failed in turn", fault.At)
-			})
-		}
+			t.Logf("%d operations failed in turn", fault.At)
+		})
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 
+	"github.com/abupdate/abupdate/internal/blockdev/blockdevtest"
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/slot"
@@ -69,4 +71,35 @@ func TestAttack_MisindexedFrame(t *testing.T) {
 	if _, err := apply(u, path, ApplyOptions{VerifyFirst: true}); !errors.Is(err, bundle.ErrSignature) {
 		t.Errorf("--verify-first: %v", err)
 	}
+}
+
+// TestCrashMisindexed cuts the power at every write of such an apply: what the
+// read-back has not found right never counts as written, or the next shutdown
+// would arm it.
+func TestCrashMisindexed(t *testing.T) {
+	b := newBed(t, 0)
+	path := b.v.misindexed(t, content("2", 3*mib))
+	blockdevtest.Campaign{
+		Base: b.base,
+		Run: at(slot.A, bootctl.WhyGood, func(u *Updater) error {
+			if _, err := apply(u, path, ApplyOptions{}); !errors.Is(err, bundle.ErrSignature) {
+				return fmt.Errorf("the error is %w", err)
+			}
+			return nil
+		}),
+		Check: func(c blockdevtest.Crash) error {
+			id, why, err := b.powerOn(c.Disk)
+			if err != nil || id != slot.A {
+				return fmt.Errorf("slot %v boots (%v): %w", id, why, err)
+			}
+			u, err := updater(c.Disk, id, why)
+			if err != nil {
+				return err
+			}
+			if r := u.Facts().Slot(slot.B).Record; r != nil && r.State == RecordWritten {
+				return errors.New("slot b counts as written")
+			}
+			return nil
+		},
+	}.Test(t)
 }

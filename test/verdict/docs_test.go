@@ -10,7 +10,8 @@ import (
 )
 
 // TestDocsNameRealTests: each test that the pages on reliability and threats
-// name is there, so that no row of theirs outlives its proof.
+// name is there, so that no row of theirs outlives its proof; and each attack
+// that is tried has its row.
 func TestDocsNameRealTests(t *testing.T) {
 	root := filepath.Join("..", "..")
 	tests := make(map[string]bool)
@@ -37,9 +38,16 @@ func TestDocsNameRealTests(t *testing.T) {
 		if prefix != "" {
 			named = regexp.MustCompile("`([A-Z][A-Za-z0-9]+)`")
 		}
+		rows := make(map[string]bool)
 		for _, m := range named.FindAllSubmatch(b, -1) {
-			if !tests[prefix+string(m[1])] {
-				t.Errorf("docs/%s names %s%s, and there is no such test", page, prefix, m[1])
+			name := prefix + string(m[1])
+			if rows[name] = true; !tests[name] {
+				t.Errorf("docs/%s names %s, and there is no such test", page, name)
+			}
+		}
+		for name := range tests {
+			if prefix != "" && strings.HasPrefix(name, prefix) && !rows[name] {
+				t.Errorf("docs/%s does not name %s", page, name)
 			}
 		}
 	}

@@ -1,6 +1,12 @@
 package blockdevtest
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+	"maps"
+
+	"golang.org/x/sys/unix"
+)
 
 // Fault is a planned failure of a disk.
 type Fault struct {
@@ -16,6 +22,34 @@ type Fault struct {
 	Short bool
 	// Only restricts the fault to some operations; nil is all.
 	Only func(Op) bool
+}
+
+// Faults are the ways in which a disk fails, by name: once, and from then on.
+// At is for whoever goes through all operations.
+func Faults() map[string]Fault {
+	once := map[string]Fault{
+		"EIO":         {Err: unix.EIO},
+		"ENOSPC":      {Err: unix.ENOSPC, Short: true},
+		"EROFS":       {Err: unix.EROFS},
+		"short write": {Err: io.ErrShortWrite, Short: true},
+		"lost flush":  {Err: unix.EIO, Short: true, Only: func(o Op) bool { return o.Sync }},
+	}
+	all := maps.Clone(once)
+	for name, f := range once {
+		f.Sticky = true
+		all[name+", from then on"] = f
+	}
+	return all
+}
+
+// QuickFaults are two of them, for a quick look at work that takes long: a
+// process that dies, and a flush that is lost.
+func QuickFaults() map[string]Fault {
+	all := Faults()
+	if Scale() == 1 {
+		maps.DeleteFunc(all, func(name string, _ Fault) bool { return name != "EIO, from then on" && name != "lost flush" })
+	}
+	return all
 }
 
 // Inject plans a fault.

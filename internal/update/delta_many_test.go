@@ -1,5 +1,0 @@
-//go:build crash
-
-package update
-
-const corruptions = 10000
