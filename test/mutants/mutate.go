@@ -22,118 +22,98 @@ var barriers = map[string]string{
 // plain are the calls that write and leave it to a barrier to make that
 // durable. The disk orders them as it likes: to let two of them trade places
 // is no mutant.
-var plain = []string{"WriteAt", "write", "put", "Zero", "ZeroRange", "writeRest", "WriteFrame"}
+var plain = []string{"WriteAt", "write", "put", "Zero", "ZeroRange", "writeRest", "writeFirstGroup", "WriteFrame"}
 
-// durable are the calls that end in a barrier, up to the steps of an update.
+// durable are the calls that end in a barrier, up to the steps of an update and
+// of a migration.
 var durable = []string{
 	"begin", "Finish", "WriteSectors", "writeSectors", "writeEnv", "resync", "repairHeaders", "writeHeaders", "writeRecord",
-	"SetState", "SetArgs", "InvalidateArgs", "SetRecord",
+	"SetState", "SetArgs", "InvalidateArgs", "SetRecord", "j.Record", "started.Record",
 	"setBoot", "setRecord", "record", "storeChanged", "store", "claimTarget", "arm", "drop", "disarm", "readBack",
-	"save", "Apply", "giveUpOld", "repartition", "MakeData", "captureArchive", "streamFrames", "giveTrial",
+	"save", "Apply", "withSlot", "withMounted", "restore", "restoreFrom", "copyData", "captureArchive", "streamFrames", "giveTrial",
+	"writeJournalFile", "handOver", "Parity", "saveStarted", "migratorNext", "forget",
+	"secure", "SecureLoaders", "carry", "Carry", "giveUpOld", "repartition", "MakeData", "Write", "conclude",
 }
 
-// mutant is a source file with one change.
+// mutant is a function with one change.
 type mutant struct {
-	name   string // file, function, kind and number: it survives edits elsewhere
-	what   string
-	file   string
-	source []byte
+	name string // file, function and what was done: it survives edits elsewhere
+	what string
+	fn   *ast.FuncDecl
+	// ways to make the same change; the first that compiles counts.
+	ways [][]edit
 }
 
 // mutator finds the mutants of a file.
 type mutator struct {
-	fset    *token.FileSet
-	file    string
-	src     []byte
-	fn      *ast.FuncDecl
-	numbers map[string]int
-	found   []mutant
+	fset   *token.FileSet
+	file   string
+	src    []byte
+	syntax *ast.File
+	fn     *ast.FuncDecl
+	names  map[string]int
+	found  []*mutant
 }
 
-func mutate(file string) ([]mutant, error) {
+func mutate(file string) (*mutator, error) {
 	src, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	m := &mutator{fset: token.NewFileSet(), file: filepath.ToSlash(file), src: src}
-	f, err := parser.ParseFile(m.fset, file, src, parser.SkipObjectResolution)
-	if err != nil {
+	m := &mutator{fset: token.NewFileSet(), file: filepath.ToSlash(file), src: src, names: make(map[string]int)}
+	if m.syntax, err = parser.ParseFile(m.fset, file, src, parser.SkipObjectResolution); err != nil {
 		return nil, err
 	}
-	for _, d := range f.Decls {
+	for _, d := range m.syntax.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
-			m.fn, m.numbers = fn, make(map[string]int)
+			m.fn = fn
 			ast.Inspect(fn.Body, m.visit)
 		}
 	}
-	return m.found, nil
+	return m, nil
 }
 
 func (m *mutator) visit(n ast.Node) bool {
 	switch n := n.(type) {
 	case *ast.CallExpr:
 		m.drop(n)
-		for i := range len(n.Args) - 1 { // errors.Join(write(), write())
-			if m.across(n.Args[i], n.Args[i+1]) {
-				m.swap(n.Args[i], n.Args[i+1], m.text(n.Args[i]), m.text(n.Args[i+1]))
-			}
-		}
+		m.swapExpressions(n.Args) // errors.Join(write(), write())
+	case *ast.CompositeLit:
+		m.swapExpressions(n.Elts) // []func() error{write, write}
 	case *ast.BlockStmt:
-		m.swapStatements(n.List)
+		m.moveStatements(n.List)
 	case *ast.CaseClause:
-		m.swapStatements(n.Body)
+		m.moveStatements(n.Body)
 	}
 	return true
 }
 
 // drop takes a barrier away.
 func (m *mutator) drop(call *ast.CallExpr) {
-	without, ok := barriers[called(call)]
+	without, ok := barriers[last(call.Fun)]
 	if !ok {
 		return
 	}
+	e := edit{call.Pos(), call.End(), without}
 	if without != "error(nil)" {
 		sel, ok := call.Fun.(*ast.SelectorExpr)
 		if !ok {
 			return
 		}
-		m.add("drop", fmt.Sprintf("line %d: %s is not synced", m.line(call), m.text(call)),
-			edit{sel.Sel.Pos(), sel.Sel.End(), without})
-		return
+		e = edit{sel.Sel.Pos(), sel.Sel.End(), without}
 	}
-	m.add("drop", fmt.Sprintf("line %d: no %s", m.line(call), m.text(call)), edit{call.Pos(), call.End(), without})
+	m.add("without "+last(call.Fun), fmt.Sprintf("line %d: no %s", m.line(call), m.text(call.Pos(), call.End())), []edit{e})
 }
 
-// swapStatements lets each writing statement and the next one trade places.
-func (m *mutator) swapStatements(list []ast.Stmt) {
-	var last ast.Stmt
-	for _, s := range list {
-		if _, clause := s.(*ast.CaseClause); clause || m.io(s) == nothing {
-			continue
+// swapExpressions lets each writing expression and the next one trade places.
+func (m *mutator) swapExpressions(list []ast.Expr) {
+	for i := range len(list) - 1 {
+		a, b := list[i], list[i+1]
+		if m.across(a, b) {
+			m.add(m.order(a, b), m.lines(a, b),
+				[]edit{{a.Pos(), a.End(), m.text(b.Pos(), b.End())}, {b.Pos(), b.End(), m.text(a.Pos(), a.End())}})
 		}
-		if last != nil && m.across(last, s) {
-			if r, ok := s.(*ast.ReturnStmt); !ok {
-				m.swap(last, s, m.text(last), m.text(s))
-			} else if _, isIf := last.(*ast.IfStmt); isIf && len(r.Results) == 1 && m.single() {
-				m.swap(last, r, m.text(last)+"\n\treturn nil",
-					fmt.Sprintf("if swapped := %s; swapped != nil {\n\treturn swapped\n}", m.text(r.Results[0])))
-			}
-		}
-		last = s
 	}
-}
-
-// single reports whether the function returns an error and nothing else, by
-// no name.
-func (m *mutator) single() bool {
-	r := m.fn.Type.Results
-	return r != nil && len(r.List) == 1 && m.text(r.List[0].Type) == "error"
-}
-
-// swap puts textB in the place of a and textA in the place of b.
-func (m *mutator) swap(a, b ast.Node, textA, textB string) {
-	m.add("swap", fmt.Sprintf("line %d before line %d: %s", m.line(b), m.line(a), firstLine(m.text(b))),
-		edit{a.Pos(), a.End(), textB}, edit{b.Pos(), b.End(), textA})
 }
 
 // edit is a piece of the source and what comes in its place.
@@ -142,16 +122,26 @@ type edit struct {
 	text     string
 }
 
-func (m *mutator) add(kind, what string, edits ...edit) {
-	name := m.fn.Name.Name
-	m.numbers[kind]++
-	out := slices.Clone(m.src)
-	for _, e := range slices.Backward(edits) {
-		out = slices.Concat(out[:m.offset(e.from)], []byte(e.text), out[m.offset(e.to):])
+// add notes a mutant, made by one or the other list of edits in the order of
+// the source.
+func (m *mutator) add(change, what string, ways ...[]edit) {
+	name := fmt.Sprintf("%s %s %s", m.file, m.fn.Name.Name, change)
+	if m.names[name]++; m.names[name] > 1 {
+		name = fmt.Sprintf("%s (%d)", name, m.names[name])
 	}
-	m.found = append(m.found, mutant{
-		name: fmt.Sprintf("%s %s %s %d", m.file, name, kind, m.numbers[kind]), what: what, file: m.file, source: out,
-	})
+	m.found = append(m.found, &mutant{name: name, what: what, fn: m.fn, ways: ways})
+}
+
+// edited returns the source of a function with edits, in their order.
+func (m *mutator) edited(fn *ast.FuncDecl, edits []edit) string {
+	var b strings.Builder
+	at := fn.Pos()
+	for _, e := range edits {
+		b.WriteString(m.text(at, e.from) + e.text)
+		at = e.to
+	}
+	b.WriteString(m.text(at, fn.End()))
+	return b.String()
 }
 
 // access is what a statement or an expression does to the disk.
@@ -163,35 +153,47 @@ const (
 	syncs
 )
 
-// across reports whether to swap two statements moves a write across a barrier.
+// across reports whether a and b in another order are a write moved across a
+// barrier.
 func (m *mutator) across(a, b ast.Node) bool {
-	return m.io(a) != nothing && m.io(b) != nothing && (m.io(a) == syncs || m.io(b) == syncs)
+	doesA, _ := m.io(a)
+	doesB, _ := m.io(b)
+	return doesA != nothing && doesB != nothing && (doesA == syncs || doesB == syncs)
 }
 
-// io returns what a statement or an expression itself does.
-func (m *mutator) io(n ast.Node) access {
-	found := nothing
+// io returns what a node does, and the call that does it.
+func (m *mutator) io(n ast.Node) (does access, by string) {
+	note := func(f ast.Expr) {
+		name := last(f)
+		_, barrier := barriers[name]
+		switch {
+		case barrier || slices.Contains(durable, name) || slices.Contains(durable, m.text(f.Pos(), f.End())):
+			does, by = syncs, name
+		case does == nothing && slices.Contains(plain, name):
+			does, by = writes, name
+		}
+	}
+	if step, ok := n.(*ast.SelectorExpr); ok { // one of a list of steps, st.saveStarted
+		note(step)
+	}
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
-		case *ast.FuncLit, *ast.DeferStmt:
+		case *ast.DeferStmt:
 			return false
+		case *ast.AssignStmt:
+			_, isFunc := n.Rhs[0].(*ast.FuncLit)
+			return !isFunc // called later
 		case *ast.CallExpr:
-			_, barrier := barriers[called(n)]
-			switch {
-			case barrier || slices.Contains(durable, called(n)):
-				found = syncs
-			case slices.Contains(plain, called(n)):
-				found = max(found, writes)
-			}
+			note(n.Fun)
 		}
 		return true
 	})
-	return found
+	return does, by
 }
 
-// called returns the last name of what is called.
-func called(call *ast.CallExpr) string {
-	switch f := call.Fun.(type) {
+// last returns the last name of what is called.
+func last(f ast.Expr) string {
+	switch f := f.(type) {
 	case *ast.Ident:
 		return f.Name
 	case *ast.SelectorExpr:
@@ -200,13 +202,20 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
+// order says what was done in a mutant's name.
+func (m *mutator) order(a, b ast.Node) string {
+	_, byA := m.io(a)
+	_, byB := m.io(b)
+	return byA + " after " + byB
+}
+
+func (m *mutator) lines(a, b ast.Node) string {
+	line, _, _ := strings.Cut(m.text(b.Pos(), b.End()), "\n")
+	return fmt.Sprintf("line %d after line %d: %s", m.line(a), m.line(b), strings.TrimSuffix(line, " {"))
+}
+
 func (m *mutator) offset(p token.Pos) int { return m.fset.Position(p).Offset }
 
 func (m *mutator) line(n ast.Node) int { return m.fset.Position(n.Pos()).Line }
 
-func (m *mutator) text(n ast.Node) string { return string(m.src[m.offset(n.Pos()):m.offset(n.End())]) }
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return strings.TrimSuffix(line, " {")
-}
+func (m *mutator) text(from, to token.Pos) string { return string(m.src[m.offset(from):m.offset(to)]) }
