@@ -32,6 +32,7 @@ type bench struct {
 	work   string // directory for what is built from them
 	agent  string // the abupdate program
 	pairs  int
+	level  string // of the bundles for ranges; empty: the packer's own
 	report *report
 }
 
@@ -54,6 +55,7 @@ func run(args []string) error {
 	agent := flags.String("agent", "build/abupdate", "the abupdate program")
 	pairs := flags.Int("pairs", 5, "rounds of each table")
 	only := flags.String("only", "", "tables to measure, with commas: "+strings.Join(names(), ",")+" (default: all)")
+	level := flags.String("level", "", "zstd level of the bundles for ranges, to get there sooner (default: the packer's own)")
 	out := flags.String("out", "", "directory for results.md and results.svg (default: only print)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,7 +69,7 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b := &bench{ctx: ctx, inputs: dir, work: filepath.Join(dir, "work"), agent: *agent, pairs: *pairs, report: newReport()}
+	b := &bench{ctx: ctx, inputs: dir, work: filepath.Join(dir, "work"), agent: *agent, pairs: *pairs, level: *level, report: newReport()}
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}

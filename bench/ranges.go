@@ -18,6 +18,9 @@ func (b *bench) ranges() error {
 		return err
 	}
 	files := []string{"--layout", "files"}
+	if b.level != "" {
+		files = append(files, "--level", b.level)
+	}
 	for _, to := range []string{"v2", "v3"} {
 		var all []contestant
 		for _, packing := range []struct {
@@ -28,8 +31,8 @@ func (b *bench) ranges() error {
 			{"abupdate, --layout files --previous v1.abu", append(slices.Clone(files), "--previous", previous)},
 			{"abupdate, default frames", nil},
 		} {
-			if to == "v3" && packing.args == nil {
-				continue // would add nothing to v2's
+			if packing.args == nil && (to == "v3" || b.level != "") {
+				continue // adds nothing to v2's; takes long
 			}
 			bundle, err := b.pack(to, "2.0.0", packing.args...)
 			if err != nil {

@@ -50,8 +50,9 @@ const (
 	// which a device neither fetches nor decodes.
 	zeroFrame = 64 << 10
 	// oldRun is the shortest run of blocks of the previous image that gets
-	// frames of its own, apart from what is new.
-	oldRun = 16 << 10
+	// frames of its own, apart from what is new. Shorter ones are fetched all
+	// the same, as gaps between ranges: a device has a limit of requests.
+	oldRun = 32 << 10
 )
 
 // planFiles returns where the frames of an image end.
