@@ -12,6 +12,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,8 @@ type Options struct {
 	Version string
 	// Healthy is what the appliance's own health check answers.
 	Healthy bool
+	// Size of the image; DefaultSize if zero.
+	Size int64
 	// RPM is the path of abupdate's package.
 	RPM string
 	// AuthorizedKey may log in as root, in the form of authorized_keys.
@@ -81,7 +84,9 @@ func Build(ctx context.Context, cacheDir string, o Options, out string) error {
 		func() error { return dress(tree, o) },
 		func() error { return alter(tree, o) },
 		func() error { return listDefaults(ctx, tree) },
-		func() error { return ext4.Make(ctx, tree, out, DefaultSize, filesystemUUID, "-O", features, "-m", "1") },
+		func() error {
+			return ext4.Make(ctx, tree, out, cmp.Or(o.Size, DefaultSize), filesystemUUID, "-O", features, "-m", "1")
+		},
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("building the gateway image %s: %w", out, err)

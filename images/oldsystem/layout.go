@@ -85,14 +85,14 @@ const (
 
 // Layouts are those that a migration knows. home is the room for /home, in
 // MiB, where that is a volume of its own, and added to the root file system
-// where it is not.
-func Layouts(home int64) []Layout {
-	return []Layout{l1(home), l2(home, "xfs7"), l2(home, "ext4"), l3(home), l4(home), l5(home)}
+// where it is not; that one has more on top.
+func Layouts(home, more int64) []Layout {
+	return []Layout{l1(home, more), l2(home+more, "xfs7"), l2(home+more, "ext4"), l3(home + more), l4(home, more), l5(home + more)}
 }
 
 // ByName returns one of Layouts.
-func ByName(name string, home int64) (Layout, error) {
-	for _, l := range Layouts(home) {
+func ByName(name string, home, more int64) (Layout, error) {
+	for _, l := range Layouts(home, more) {
 		if l.Name == name {
 			return l, nil
 		}
@@ -102,8 +102,9 @@ func ByName(name string, home int64) (Layout, error) {
 
 // el7Group is what the installer of EL7 makes of the rest of a disk from a
 // place on: swap, /home and the root file system.
-func (l *Layout) el7Group(at, part, home int64) {
-	const swap, root = 64, 2560
+func (l *Layout) el7Group(at, part, home, more int64) {
+	const swap = 64
+	root := 2560 + more
 	l.group = &group{name: "centos", at: at, size: peStart + swap + home + root + extent}
 	next := at + peStart
 	for _, v := range []volume{
@@ -121,12 +122,12 @@ func (l *Layout) el7Group(at, part, home int64) {
 // bootSize is the least that mkfs.xfs takes, and a bit.
 const bootSize = 320
 
-func l1(home int64) Layout {
+func l1(home, more int64) Layout {
 	l := Layout{
 		Name: "L1", Release: "7", core: 1,
 		volumes: []volume{{mount: "/boot", at: 1, size: bootSize, part: 1, fs: "xfs7"}},
 	}
-	l.el7Group(1+bootSize, 2, home)
+	l.el7Group(1+bootSize, 2, home, more)
 	l.size-- // an MBR has nothing behind the last partition
 	l.table = fmt.Sprintf("label: dos\nlabel-id: 0x000c0001\nstart=1MiB,size=%dMiB,type=83,bootable\nsize=%dMiB,type=8e\n", bootSize, l.group.size)
 	return l
@@ -163,7 +164,7 @@ func l3(home int64) Layout {
 // guidLVM is the type of GPT partitions with a physical volume.
 const guidLVM = "E6D6D379-F507-44C2-A23C-238F2A3DF928"
 
-func l4(home int64) Layout {
+func l4(home, more int64) Layout {
 	const esp = 100
 	l := Layout{
 		Name: "L4", UEFI: true, Release: "7",
@@ -172,7 +173,7 @@ func l4(home int64) Layout {
 			{mount: "/boot", at: 1 + esp, size: bootSize, part: 2, fs: "xfs7"},
 		},
 	}
-	l.el7Group(1+esp+bootSize, 3, home)
+	l.el7Group(1+esp+bootSize, 3, home, more)
 	l.table = fmt.Sprintf("label: gpt\nlabel-id: 00000000-0000-4000-8000-0000000000c4\nstart=1MiB,size=%dMiB,type=U,name=\"EFI System Partition\"\nsize=%dMiB,type=L\nsize=%dMiB,type=%s\n", esp, bootSize, l.group.size, guidLVM)
 	return l
 }
@@ -204,6 +205,9 @@ func (l Layout) Mounts() []string {
 	slices.Sort(at)
 	return at
 }
+
+// Size is the disk's, in MiB.
+func (l Layout) Size() int64 { return l.size }
 
 // GPT reports whether the partition table is one.
 func (l Layout) GPT() bool { return strings.HasPrefix(l.table, "label: gpt") }

@@ -13,7 +13,7 @@ import (
 
 // sfdisk judges the tables, and says where the partitions begin and end.
 func TestVolumesLieInTheirPartitions(t *testing.T) {
-	for _, l := range Layouts(400) {
+	for _, l := range Layouts(400, 0) {
 		path := filepath.Join(t.TempDir(), "disk.img")
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -52,7 +52,7 @@ func TestVolumesLieInTheirPartitions(t *testing.T) {
 }
 
 func TestFstabNamesWhatIsMounted(t *testing.T) {
-	l, err := ByName("L4", 400)
+	l, err := ByName("L4", 400, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
@@ -31,11 +32,23 @@ const migrateBoots = 15
 // order. Real machines start from a sample.
 func TestMigratePowerCuts(t *testing.T) {
 	t.Parallel()
-	for _, layout := range []string{"L1", "L2", "L2e", "L3", "L4", "L5"} {
-		t.Run(layout, func(t *testing.T) {
+	for _, device := range []struct {
+		layout string
+		tier   migrate.Tier
+	}{
+		{"L1", migrate.Carve},
+		{"L2", migrate.Carve},
+		{"L2e", migrate.Carve},
+		{"L3", migrate.Carve},
+		{"L4", migrate.Carve},
+		{"L5", migrate.Carve},
+		{"L1", migrate.Gather},
+		{"L4", migrate.Gather},
+	} {
+		t.Run(device.layout+"-"+string(device.tier), func(t *testing.T) {
 			t.Parallel()
-			m := newMigration(t, layout)
-			r := recordMigration(m)
+			m := newMigration(t, device.layout)
+			r := recordMigration(m, device.tier)
 			r.judgeAll()
 			for _, s := range r.samples() {
 				t.Run("boot "+s.name, func(t *testing.T) { r.boot(t, s) })
@@ -54,14 +67,21 @@ type migrateReplay struct {
 	rng               *rand.Rand
 
 	journal *migrate.Journal
+	stage   migrate.StageMap // of gather
 	layout  bootctl.Layout
 	old     *partition.Table // as it was
 	oldLBA0 []byte
 	abboot  []byte // SHA-256 of what never changes in it
 
-	sound         map[string]bool // conditions that were looked into
-	turns, others []migrateSample
-	judged        int
+	// turn is the entry from which on the migrator writes, settled the last one
+	// to what never changes in abboot.
+	turn, settled int
+
+	sound map[string]bool // systems that were looked into
+	// The old system is no way back any more; what is left of it may go.
+	givenUp, finished bool
+	turns, others     []migrateSample
+	judged            int
 }
 
 // migrateAck is something that the device has said to be done: what may boot
@@ -76,7 +96,7 @@ type migrateSample struct {
 	logwrites.Cut
 }
 
-func recordMigration(m *migration) *migrateReplay {
+func recordMigration(m *migration, tier migrate.Tier) *migrateReplay {
 	m.t.Helper()
 	dir := m.t.TempDir()
 	r := &migrateReplay{
@@ -88,17 +108,20 @@ func recordMigration(m *migration) *migrateReplay {
 	r.acks = []migrateAck{{0, []string{byOldLoader}}}
 	m.powerOn(vm.Disk{WriteLog: r.path})
 	m.bootsOld("none")
-	m.abupdate(0, "migrate prepare --slot-size 400MiB "+m.url(releaseGood))
-	m.abupdate(0, "migrate start --no-reboot")
+	data := m.customerData("/home", "/srv", "/opt")
+	m.abupdate(0, "--quiet migrate prepare --slot-size 400MiB --tier "+string(tier)+" "+m.url(releaseGood))
+	m.abupdate(0, "--quiet migrate start --no-reboot --accept-no-return")
 	r.acknowledge("migrator")
 	m.on("systemd-run --no-block systemctl reboot")
 	m.bootsNew(releaseGood, "a", "trial")
 	r.acknowledge("a")
-	m.committed("a")
-	m.abupdate(0, "migrate finish")
+	m.isGood()
+	m.finishes()
 	m.on("sync")
-	m.must(m.machine.Close())
+	end := len(r.open().Entries)
+	m.updates(data)
 	r.log = r.open()
+	r.log.Entries = r.log.Entries[:end]
 	r.readEnd()
 	return r
 }
@@ -145,6 +168,21 @@ func (r *migrateReplay) readEnd() {
 	r.must(err)
 	r.abboot, err = r.constant(r.disk)
 	r.must(err)
+	if at := r.journal.Stage; at != nil {
+		text := make([]byte, at.Map.Size)
+		_, err = dev.ReadAt(text, at.Map.Start)
+		r.must(err)
+		r.must(json.Unmarshal(text, &r.stage))
+	}
+	for i, e := range r.log.Entries {
+		at := migrate.Region{Start: e.Off, Size: e.Len}
+		if r.turn == 0 && i >= r.acks[1].entries && overlap(at, migrate.Region{Start: r.layout.State.Off, Size: r.layout.State.Len}) {
+			r.turn = i
+		}
+		if slices.ContainsFunc(r.constants(), func(c migrate.Region) bool { return overlap(at, c) }) {
+			r.settled = i
+		}
+	}
 }
 
 // samples are disks around each change of what boots, and others.
@@ -157,8 +195,8 @@ func (r *migrateReplay) samples() []migrateSample {
 // boot starts a machine from the disk after a cut. It must come up by itself,
 // with one system or the other.
 func (r *migrateReplay) boot(t *testing.T, s migrateSample) {
-	m := *r.migration
-	m.t, m.disk = t, filepath.Join(t.TempDir(), "cut.img")
+	m := r.of(t)
+	m.disk = filepath.Join(t.TempDir(), "cut.img")
 	m.must(vm.CopyDisk(m.disk, r.before))
 	f, err := os.OpenFile(m.disk, os.O_RDWR, 0)
 	m.must(err)

@@ -3,6 +3,12 @@
 package qemu
 
 import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
 	appliance "github.com/abupdate/abupdate/images/gateway"
 )
 
@@ -15,6 +21,7 @@ const (
 	releaseNoNet    = "2.0.3"
 	releaseNoParity = "2.0.4"
 	releaseSick     = "2.0.5"
+	releaseLarge    = "2.0.6"
 )
 
 // breaking is a release with a unit of its own that breaks it.
@@ -46,14 +53,34 @@ var migrateReleases = map[string]appliance.Options{
 	releaseNoParity: {Healthy: true, Files: map[string][]byte{
 		"/etc/systemd/system/ssh.service": []byte("[Service]\nExecStart=/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n"),
 	}},
-	releaseSick: {Healthy: false},
+	releaseSick:  {Healthy: false},
+	releaseLarge: large(),
+}
+
+// ballast makes a bundle that is larger than the machine's memory.
+const ballast = 640 << 20
+
+// large is a good release with a bundle that does not fit into memory. It
+// panics as long as the machine's second disk says so.
+func large() appliance.Options {
+	o := breaking(`grep -aq ^panics /dev/vdb || exit 0; echo breaks: panic >/dev/console; echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger`, nil)
+	o.Size = appliance.DefaultSize + ballast
+	o.Alter = func(tree string) error {
+		f, err := os.Create(filepath.Join(tree, "usr/share/ballast.bin"))
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyN(f, rand.Reader, ballast)
+		return errors.Join(err, f.Close())
+	}
+	return o
 }
 
 // badReleases are those that fail, and what the old system must know of it.
-var badReleases = []struct{ release, reason string }{
-	{releasePanics, "failed its trial"},
-	{releaseHangs, "failed its trial"},
-	{releaseNoNet, "address"},
-	{releaseNoParity, "ssh"},
-	{releaseSick, "health"},
+var badReleases = map[string]string{
+	releasePanics:   "failed its trial",
+	releaseHangs:    "failed its trial",
+	releaseNoNet:    "address",
+	releaseNoParity: "ssh",
+	releaseSick:     "health",
 }

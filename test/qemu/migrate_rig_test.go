@@ -37,19 +37,28 @@ type migration struct {
 	// variables is the file of UEFI's, if it is to be kept.
 	variables string
 	askpass   string
+	// second is another disk, which is none of the migration's business.
+	second string
 }
 
 // newMigration makes the device; its power is off.
 func newMigration(t *testing.T, layout string) *migration {
+	t.Helper()
+	return newMigrationOn(t, layout, 0, smallHome, smallData)
+}
+
+// newMigrationOn makes one with more room in its root file system, and a home
+// with data in it; all in MiB.
+func newMigrationOn(t *testing.T, layout string, more, home, data int64) *migration {
 	t.Helper()
 	turn(t)
 	m := &migration{t: t, disk: filepath.Join(t.TempDir(), "device.img")}
 	var err error
 	m.vendor, err = theMigrateVendor()
 	m.must(err)
-	m.layout, err = oldsystem.ByName(layout, smallHome)
+	m.layout, err = oldsystem.ByName(layout, home, more)
 	m.must(err)
-	base, err := m.vendor.oldDisk(t.Context(), m.layout, smallData<<20)
+	base, err := m.vendor.oldDisk(t.Context(), m.layout, data<<20)
 	m.must(err)
 	m.must(vm.CopyDisk(m.disk, base))
 	m.known = filepath.Join(t.TempDir(), "known_hosts")
@@ -73,9 +82,13 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 		fw = vm.UEFI
 	}
 	disk.Path = m.disk
+	disks := []vm.Disk{disk}
+	if m.second != "" {
+		disks = append(disks, vm.Disk{Path: m.second})
+	}
 	var err error
 	m.machine, err = vm.Start(m.t.Context(), vm.Config{
-		Firmware: fw, Disks: []vm.Disk{disk}, Forward: []int{22}, Guests: []string{oldsystem.Address},
+		Firmware: fw, Disks: disks, Forward: []int{22}, Guests: []string{oldsystem.Address},
 		LogDir: logDir(m.t), Args: args, Variables: m.variables,
 	})
 	m.must(err)

@@ -10,8 +10,9 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrate takes a device of each firmware through a whole migration, up to
-// the first ordinary update.
+// TestMigrate takes a device of each firmware through a migration that fails
+// and, on the same device, one that goes all the way to the first ordinary
+// update.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []string{"L1", "L4"} {
@@ -20,6 +21,7 @@ func TestMigrate(t *testing.T) {
 			m := newMigration(t, layout)
 			m.powerOn(vm.Disk{})
 			m.bootsOld("none")
+			m.goesHome(releasePanics, m.oldFiles())
 			m.migrates()
 		})
 	}
@@ -27,14 +29,14 @@ func TestMigrate(t *testing.T) {
 
 // goesHome starts a migration to a release that fails, and expects the old
 // system to come back by itself, to know why, and to be as it was.
-func (m *migration) goesHome(release, reason string, before manifest) {
+func (m *migration) goesHome(release string, before manifest) {
 	m.t.Helper()
 	m.start(release)
 	m.bootsOld("old")
 	m.reachableAsOld()
 	out, _ := m.try(rootKey, "abupdate migrate status")
 	m.t.Logf("after %s: abupdate migrate status:\n%s", release, out)
-	if !strings.Contains(out, reason) {
+	if reason := badReleases[release]; !strings.Contains(out, reason) {
 		m.t.Errorf("abupdate migrate status does not say %q", reason)
 	}
 	m.unchanged(before)
@@ -66,24 +68,44 @@ func (m *migration) reachableAsOld() {
 	if out, code := m.try(adminPassword, "cat /etc/oldsystem"); code != 0 || out != m.layout.Name+"\n" {
 		m.t.Errorf("the old system: %d, %q", code, out)
 	}
+	// The units of a slot have nothing to do there.
+	if out := m.on("systemctl show -p ActiveState -p NRestarts --value abupdate-health abupdate-arm | sort -u | tr '\\n' ' '"); strings.TrimSpace(out) != "0 inactive" {
+		m.t.Errorf("abupdate's units on the old system: %q", out)
+	}
 }
 
-// migrates goes all the way: the new system, committed, with everything that
-// it has to keep; the end of the old one; an ordinary update.
+// migrates goes all the way, up to the first ordinary update.
 func (m *migration) migrates() {
 	m.t.Helper()
 	data := m.customerData("/home", "/srv", "/opt")
 	m.start(releaseGood)
 	m.bootsNew(releaseGood, "a", "trial")
+	m.isGood()
+	m.finishes()
+	m.updates(data)
+}
+
+// isGood wants the new system, committed, with everything that it has to keep.
+func (m *migration) isGood() {
+	m.t.Helper()
 	m.reachableAsBefore()
 	m.committed("a")
 	m.abupdate(0, "migrate status")
 	m.abupdate(60, "apply "+m.url(releaseNext))
+}
 
+// finishes ends the old system.
+func (m *migration) finishes() {
+	m.t.Helper()
 	m.abupdate(0, "migrate finish")
 	m.abupdate(0, "migrate status")
+}
 
-	m.abupdate(0, "apply "+m.url(releaseNext))
+// updates fills slot b by an ordinary update, and judges what has become of
+// the disk.
+func (m *migration) updates(data map[string]manifest) {
+	m.t.Helper()
+	m.abupdate(0, "--quiet apply "+m.url(releaseNext))
 	m.on("systemd-run --no-block systemctl reboot")
 	m.bootsNew(releaseNext, "b", "trial")
 	m.committed("b")
@@ -115,7 +137,6 @@ func (m *migration) customerData(dirs ...string) map[string]manifest {
 // partition; the other trees have been copied into it.
 func (m *migration) sameData(trees map[string]manifest) {
 	m.t.Helper()
-	m.on("grep -o ab.data=[^ ]* /proc/cmdline; ls -l /dev/disk/by-abupdate /dev/disk/by-partuuid; cat /proc/partitions; for p in /sys/class/block/vda?; do echo $p $(cat $p/start); done; true")
 	m.on("mountpoint " + dataDir)
 	for dir, before := range trees {
 		at, without := dataDir+dir, "-xdev"

@@ -22,9 +22,10 @@ import (
 // migrateCompatible is what the bundles for old devices say they fit.
 const migrateCompatible = "example-gateway"
 
-// migrateConfig shortens the time that a failing system gets, by less than
-// gatewayConfig: the first boot of a migration comes after the migrator's.
-const migrateConfig = "[trial]\ndeadline = \"5m\"\n"
+// migrateConfig is the device's, and carried into the new system. It shortens
+// the time that a failing one gets, by less than gatewayConfig: the first boot
+// of a migration comes after the migrator's.
+const migrateConfig = "[device]\ncompatible = \"" + migrateCompatible + "\"\n\n[trial]\ndeadline = \"3m\"\n"
 
 // dataDir is where the new systems mount the data partition.
 const dataDir = "/data"
@@ -110,7 +111,6 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 		}
 		o.Version, o.Release, o.RPM, o.AuthorizedKey = version, appliance.EL7, v.rpm, key
 		files := map[string][]byte{
-			"/etc/abupdate/config.toml": []byte(migrateConfig),
 			// EL7's sshd lets root in by password if nothing is said; Debian's does not.
 			"/etc/ssh/sshd_config":  []byte("Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\nUsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"),
 			dataDir + "/.unmounted": nil,
@@ -134,6 +134,9 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 	return v.url(version + ".abu")
 }
 
+// file is a bundle that has been made.
+func (v *migrateVendor) file(version string) string { return filepath.Join(v.dir, version+".abu") }
+
 // url is a guest's address of a file of the vendor's.
 func (v *migrateVendor) url(name string) (string, error) {
 	_, port, err := net.SplitHostPort(v.server.Listener.Addr().String())
@@ -142,7 +145,7 @@ func (v *migrateVendor) url(name string) (string, error) {
 
 // oldDisk makes the disk of a device with a single system.
 func (v *migrateVendor) oldDisk(ctx context.Context, l oldsystem.Layout, data int64) (string, error) {
-	return v.once(fmt.Sprintf("old-%s-%d.img", l.Name, data), func(path string) error {
+	return v.once(fmt.Sprintf("old-%s-%d-%d.img", l.Name, l.Size(), data), func(path string) error {
 		key, err := v.publicKey()
 		if err != nil {
 			return err
@@ -155,7 +158,7 @@ func (v *migrateVendor) oldDisk(ctx context.Context, l oldsystem.Layout, data in
 			Layout: l, RPM: v.rpm, Key: key, Data: data,
 			Files: map[string][]byte{
 				"/etc/abupdate/keyring.json": keyring,
-				"/etc/abupdate/config.toml":  []byte("[device]\ncompatible = \"" + migrateCompatible + "\"\n"),
+				"/etc/abupdate/config.toml":  []byte(migrateConfig),
 			},
 		}, path)
 	})
