@@ -118,8 +118,20 @@ func (b *Builder) instruction(r *Record, h uint64) op {
 func (w *Worker) code(r *Record, coded []byte) error {
 	r.coded = int64(len(coded) / BlockSize)
 	limit := min(w.b.Dict(), 2*r.coded+64)
-	r.pieces = w.b.similar.pieces(coded, limit)
-	for _, p := range r.pieces {
+	if w.b.level == Quick {
+		return w.codeWith(r, coded, w.b.similar.pieces(coded, limit))
+	}
+	// What of a larger dictionary is of use shows when it is used.
+	if err := w.codeWith(r, coded, w.b.similar.pieces(coded, 2*limit)); err != nil {
+		return err
+	}
+	return w.codeWith(r, coded, mostUsed(r.pieces, w.enc.used, limit))
+}
+
+// codeWith codes blocks with these pieces as dictionary.
+func (w *Worker) codeWith(r *Record, coded []byte, pieces []piece) error {
+	r.pieces, r.dict = pieces, 0
+	for _, p := range pieces {
 		r.dict += p.count
 	}
 	n := int(r.dict * BlockSize)

@@ -12,11 +12,15 @@ type effort struct {
 	// content: with so many 16ths of what could be gained, the last distance is
 	// kept without looking further.
 	content int
+	step    int // every so many places are remembered
+	// After so many literals in a row not every place is looked at: there is
+	// hardly anything to find.
+	patience int
 }
 
 var (
-	quick = effort{chain: 4, ahead: 64, content: 8}
-	best  = effort{chain: 32, ahead: 256, content: 12}
+	quick = effort{chain: 4, ahead: 64, content: 8, step: 2, patience: 64}
+	best  = effort{chain: 32, ahead: 256, content: 12, step: 1, patience: 1 << 30}
 )
 
 // finder finds earlier places of the window that begin with the same bytes.
@@ -25,6 +29,7 @@ type finder struct {
 	head []int32 // by hash: 1 + the last place
 	prev []int32 // 1 + the place before with the same hash
 	next int     // first place not yet known
+	step int
 }
 
 const (
@@ -37,7 +42,7 @@ func findHash(b []byte) uint32 {
 	return uint32(v * 0x9e3779b97f4a7c15 >> (64 - findBits))
 }
 
-func (f *finder) reset(w []byte) {
+func (f *finder) reset(w []byte, step int) {
 	if f.head == nil {
 		f.head = make([]int32, 1<<findBits)
 	}
@@ -45,12 +50,12 @@ func (f *finder) reset(w []byte) {
 	if cap(f.prev) < len(w) {
 		f.prev = make([]int32, len(w))
 	}
-	f.w, f.prev, f.next = w, f.prev[:len(w)], 0
+	f.w, f.prev, f.next, f.step = w, f.prev[:len(w)], 0, step
 }
 
 // learn makes the places below end known.
 func (f *finder) learn(end int) {
-	for end = min(end, len(f.w)-8); f.next < end; f.next++ {
+	for end = min(end, len(f.w)-8); f.next < end; f.next += f.step {
 		h := findHash(f.w[f.next:])
 		f.prev[f.next] = f.head[h]
 		f.head[h] = int32(f.next) + 1
@@ -78,6 +83,7 @@ type encoder struct {
 	m      *model
 	f      finder
 	effort effort
+	used   []int // bytes of each granule of the dictionary that runs came from
 }
 
 // encode returns what decode makes window[start:] from.
@@ -85,7 +91,8 @@ func (e *encoder) encode(window []byte, start int) (plain, code []byte) {
 	c := &e.c
 	c.startEncoding()
 	c.begin(e.m, window, start, nil)
-	e.f.reset(window)
+	e.f.reset(window, e.effort.step)
+	e.used = make([]int, start/granuleBytes)
 	// From c.pos to pos are literals, not coded yet.
 	for pos := start; pos < len(window); {
 		e.f.learn(pos)
@@ -95,7 +102,7 @@ func (e *encoder) encode(window []byte, start int) (plain, code []byte) {
 		t := e.choose(c, pos)
 		if t.kind == tokenLiteral {
 			if e.shiftAt(c, pos) < 0 {
-				pos++
+				pos = min(pos+1+min((pos-c.pos)/e.effort.patience, 7), len(window))
 				continue
 			}
 			e.literals(c, pos)
@@ -117,11 +124,21 @@ func (e *encoder) encode(window []byte, start int) (plain, code []byte) {
 			c.jump(t.jump, t.dist)
 		}
 		c.run(t.n)
+		e.note(c.pos-c.dists[0], t.n)
 		c.pos += t.n
 		pos = c.pos
 	}
 	e.literals(c, len(window))
 	return c.plain, c.finish()
+}
+
+// note takes note that a run came from a place.
+func (e *encoder) note(from, n int) {
+	for n > 0 && from/granuleBytes < len(e.used) {
+		k := min(n, granuleBytes-from%granuleBytes)
+		e.used[from/granuleBytes] += k
+		from, n = from+k, n-k
+	}
 }
 
 // minPlain is how many bytes in a row it takes to see whether they are dense.

@@ -26,8 +26,10 @@ const (
 	markLen    = 16 // bytes of a string
 	markEvery  = 32 // one string of so many is taken
 	markChain  = 16
-	headBits   = 20
+	headBits   = 22
 	granuleLen = 4 // blocks that are taken together
+
+	granuleBytes = granuleLen * BlockSize
 )
 
 // marks calls fn for each fingerprint in b.
@@ -90,74 +92,70 @@ func (s *similar) find(mark uint32, fn func(block uint32)) {
 
 // pieces returns at most limit blocks of the old image that are like b.
 func (s *similar) pieces(b []byte, limit int64) []piece {
-	votes := map[uint32]float32{}
-	var sets [][]uint32
+	votes := make([]float32, s.granules+1)
+	var found []uint32 // for each fingerprint: how many granules have it, and these
 	marks(b, func(_ int, mark uint32) {
-		var set []uint32
+		at := len(found)
+		found = append(found, 0)
 		s.find(mark, func(block uint32) {
-			if g := block / granuleLen; !slices.Contains(set, g) {
-				set = append(set, g)
+			if g := block / granuleLen; !slices.Contains(found[at+1:], g) {
+				found = append(found, g)
 			}
 		})
-		for _, g := range set {
-			votes[g] += 1 / float32(len(set))
-		}
-		if len(set) > 0 {
-			sets = append(sets, set)
+		n := len(found) - at - 1
+		found[at] = uint32(n)
+		for _, g := range found[at+1:] {
+			votes[g] += 1 / float32(n)
 		}
 	})
 	// What could be of several places belongs to the one that has most.
-	sums := map[uint32]int{}
-	for _, set := range sets {
+	hits := make([]int, s.granules+2)
+	for len(found) > 0 {
+		n := found[0]
+		set := found[1 : 1+n]
+		found = found[1+n:]
+		if n == 0 {
+			continue
+		}
 		most := set[0]
 		for _, g := range set[1:] {
 			if votes[g] > votes[most] || votes[g] == votes[most] && g < most {
 				most = g
 			}
 		}
-		sums[most]++
+		hits[most]++
 	}
-	return s.choose(sums, limit)
+	return s.choose(hits, limit)
 }
 
 // choose takes the granules with the most hits, and what lies beside them.
-func (s *similar) choose(sums map[uint32]int, limit int64) []piece {
-	type granule struct {
-		at   uint32
-		hits int
-	}
+func (s *similar) choose(hits []int, limit int64) []piece {
+	type granule struct{ at, hits int }
 	var order []granule
-	for g, n := range sums {
-		order = append(order, granule{g, n * 16})
-		for _, beside := range []uint32{g - 1, g + 1} {
-			if _, ok := sums[beside]; !ok && n >= 4 {
-				order = append(order, granule{beside, n})
-			}
+	for g, n := range hits[:s.granules] {
+		switch beside := max(hits[g+1], hits[max(g-1, 0)]); {
+		case n > 0:
+			order = append(order, granule{g, n * 16})
+		case beside >= 4:
+			order = append(order, granule{g, beside})
 		}
 	}
 	slices.SortFunc(order, func(a, b granule) int {
 		return cmp.Or(cmp.Compare(b.hits, a.hits), cmp.Compare(a.at, b.at))
 	})
-	taken := map[uint32]bool{}
-	for _, g := range order {
-		if int64(len(taken)+1)*granuleLen > limit {
-			break
-		}
-		if int64(g.at) < s.granules {
-			taken[g.at] = true
-		}
+	taken := order[:min(len(order), int(limit/granuleLen))]
+	list := make([]int, len(taken))
+	for i, g := range taken {
+		list[i] = g.at
 	}
-	return joined(taken)
+	return joined(list)
 }
 
-func joined(taken map[uint32]bool) []piece {
-	var list []uint32
-	for g := range taken {
-		list = append(list, g)
-	}
-	slices.Sort(list)
+// joined makes pieces of granules.
+func joined(granules []int) []piece {
+	slices.Sort(granules)
 	var out []piece
-	for _, g := range list {
+	for _, g := range granules {
 		from := int64(g) * granuleLen
 		if n := len(out); n > 0 && out[n-1].from+out[n-1].count == from {
 			out[n-1].count += granuleLen
@@ -166,4 +164,27 @@ func joined(taken map[uint32]bool) []piece {
 		out = append(out, piece{from, granuleLen})
 	}
 	return out
+}
+
+// mostUsed returns at most limit blocks of those of a dictionary that were
+// used: used counts the bytes of each of its granules.
+func mostUsed(pieces []piece, used []int, limit int64) []piece {
+	type granule struct{ at, used int }
+	var order []granule
+	for _, p := range pieces {
+		for at := p.from; at < p.from+p.count; at += granuleLen {
+			if used[0] > 0 {
+				order = append(order, granule{int(at / granuleLen), used[0]})
+			}
+			used = used[1:]
+		}
+	}
+	slices.SortFunc(order, func(a, b granule) int {
+		return cmp.Or(cmp.Compare(b.used, a.used), cmp.Compare(a.at, b.at))
+	})
+	list := make([]int, min(len(order), int(limit/granuleLen)))
+	for i := range list {
+		list[i] = order[i].at
+	}
+	return joined(list)
 }
