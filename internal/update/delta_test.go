@@ -153,7 +153,8 @@ func TestAttack_DeltaWithAnotherWholeBundle(t *testing.T) {
 }
 
 // Whatever is done to the delta, its indexes and the old image: the signed
-// image or an error.
+// image or an error; every other time with the whole bundle behind it, which
+// makes good what is wrong with a frame. CRASH_SIZE=50 tries 10,000.
 func TestAttack_DeltaCorrupted(t *testing.T) {
 	v := newVendor(t)
 	v1 := content("1", 256<<10)
@@ -161,15 +162,16 @@ func TestAttack_DeltaCorrupted(t *testing.T) {
 	for i := 20 << 10; i < 90<<10; i += 90 + i%37 {
 		v2[i] += 3
 	}
-	path, _ := v.deltaFile(t, v1, v2, func(o *bundle.CreateOptions) { o.FrameSize = 64 << 10 })
+	path, full := v.deltaFile(t, v1, v2, func(o *bundle.CreateOptions) { o.FrameSize = 64 << 10 })
 	good, err := os.ReadFile(path)
 	must(t, err)
 	base := v.newDisk(t, v1)
 	bad := filepath.Join(t.TempDir(), "bad.abud")
 	r := rand.New(rand.NewPCG(7, 7))
-	right := 0
-	corruptions := 150 * blockdevtest.Scale()
+	right := map[string]int{} // by the whole bundle, if there is one
+	corruptions := 200 * blockdevtest.Scale()
 	for i := range corruptions {
+		behind := []string{"", full}[i%2]
 		disk, b := base.Clone(), append([]byte(nil), good...)
 		switch r.IntN(6) {
 		case 0: // the old image
@@ -189,12 +191,12 @@ func TestAttack_DeltaCorrupted(t *testing.T) {
 		}
 		must(t, os.WriteFile(bad, b, 0o600))
 		u := mustOpen(t, disk, slot.A, bootctl.WhyGood)
-		_, err := apply(u, bad, ApplyOptions{})
+		_, err := applyDelta(t, u, bad, behind, ApplyOptions{})
 		switch {
 		case err == nil && !holds(t, disk, slot.B, v2):
 			t.Fatalf("corruption %d: accepted, and slot b has another image", i)
 		case err == nil:
-			right++
+			right[behind]++
 		case u.Facts().Slot(slot.B).Record != nil && u.Facts().Slot(slot.B).Record.State == RecordWritten:
 			t.Fatalf("corruption %d: refused (%v), but recorded as written", i, err)
 		}
@@ -203,7 +205,10 @@ func TestAttack_DeltaCorrupted(t *testing.T) {
 			checkFrame(t, disk, at, v2[at:end], i)
 		}
 	}
-	t.Logf("%d of %d gave the signed image, the others an error", right, corruptions)
+	t.Logf("of %d, the signed image came from %d alone and %d with the whole bundle; the others gave an error", corruptions, right[""], right[full])
+	if right[full] <= right[""] {
+		t.Error("the whole bundle behind a delta was of no use")
+	}
 }
 
 // checkFrame: a frame in the slot is the signed one, or was never written.
