@@ -72,11 +72,11 @@ test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of di
 
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway
-	go test -count=1 -tags qemu -timeout 45m $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -tags qemu -timeout 60m $(TESTFLAGS) ./test/qemu/...
 
 test-qemu-long: ## the same with the long ones: large images, recorded power cuts
 	@tools/need test qemu gateway
-	go test -count=1 -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
 
 test-migrate-long: ## migrations of each layout, their failures and power cuts, in QEMU
 	@tools/need test root qemu gateway
