@@ -207,7 +207,7 @@ func control(jobs []job, binaries map[string]string) error {
 }
 
 func runTests(binary, pkg, run string, mutant int) ([]byte, error) {
-	cmd := exec.Command(binary, "-test.failfast", "-test.timeout=5m", "-test.run="+run)
+	cmd := exec.Command(binary, "-test.failfast", "-test.timeout=30m", "-test.run="+run)
 	cmd.Dir = pkg
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", environment, mutant))
 	return cmd.CombinedOutput()
