@@ -43,7 +43,7 @@ func createDelta(ctx context.Context, path string, o DeltaOptions) (*Manifest, e
 	if o.Progress == nil {
 		o.Progress = func(int64, int64) {}
 	}
-	var total, done int64
+	var total, done int64 // of all the work
 	for _, p := range []string{o.From, o.To} {
 		n, err := imagesSize(p)
 		if err != nil {
@@ -60,7 +60,7 @@ func createDelta(ctx context.Context, path string, o DeltaOptions) (*Manifest, e
 	total += weight * newSize
 	progress := func(n int64) {
 		done += n
-		o.Progress(done, total)
+		o.Progress(int64(float64(newSize)*float64(done)/float64(total)), newSize)
 	}
 	dir := filepath.Dir(path)
 	old, err := unpack(ctx, o.From, dir, progress)
