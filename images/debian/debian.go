@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // suite is the release that stands in for EL.
@@ -40,11 +41,16 @@ func arguments(more []string) []string {
 	}
 }
 
+// installing lets tests that run at once install the same packages once.
+var installing sync.Mutex
+
 // Install returns a directory in cacheDir with the packages of every appliance
 // and those of more installed, and arranged by the given function. It is kept
 // under name and a hash of the recipe: another recipe is another directory.
 // Needs root.
 func Install(ctx context.Context, cacheDir, name string, more []string, arrange func(tree string) error) (string, error) {
+	installing.Lock()
+	defer installing.Unlock()
 	args := append(arguments(more), suite)
 	recipe := sha256.Sum256([]byte(strings.Join(args, "\n")))
 	base := filepath.Join(cacheDir, fmt.Sprintf("%s-base-%x", name, recipe[:6]))
