@@ -64,7 +64,8 @@ fuzz: ## fuzz every parser for FUZZTIME each
 
 test-root: ## tests on loop devices and with rpm (root)
 	@tools/need test root
-	go test -count=1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
+	@# One package at a time: a mount namespace of one holds the mounts of another.
+	go test -count=1 -p 1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
 
 test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of disk)
 	@tools/need test
