@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // channelDir is a vendor's directory: version 3.0.0, a delta from the
@@ -31,6 +32,14 @@ func channelDir(t *testing.T, f *factory) (dir string, image []byte) {
 	out := filepath.Join(dir, "gw-3.abu")
 	mustRun(t, append(next.create(out), "--version", "3.0.0", "--delta-from", f.v1)...)
 	mustRun(t, "bundle", "channel", out, filepath.Join(dir, "gw-3-from-1.0.0.abud"), "--key", f.key, "--stale-after", "30")
+	// Last-Modified tells nothing of a file of this very second (RFC 9110
+	// §8.8.2.2), and no release is that new.
+	old := time.Now().Add(-time.Hour)
+	for _, name := range []string{out, filepath.Join(dir, "gw-3-from-1.0.0.abud"), filepath.Join(dir, "channel.json")} {
+		if err := os.Chtimes(name, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return dir, image
 }
 
