@@ -60,7 +60,24 @@ func (s *httpSource) open(ctx context.Context, off int64, plan []Range) (*httpSt
 	if err := st.seek(); err != nil {
 		return nil, err
 	}
+	// A server whose answers tell nothing of which file they are of can be asked
+	// once: a part now would leave no way to the rest.
+	if off == 0 && st.limit() >= 0 && !s.provable() {
+		st.drop()
+		st.plan = nil
+		if err := st.seek(); err != nil {
+			return nil, err
+		}
+	}
 	return st, nil
+}
+
+// provable reports whether a further answer can be told to be of the same
+// file, or there is none needed, as the first brings all of it.
+func (s *httpSource) provable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id.validator() != "" || s.noRanges
 }
 
 // HasRanges reports whether a new request is sure to be answered with a range.

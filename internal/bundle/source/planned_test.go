@@ -163,3 +163,27 @@ func TestReplan(t *testing.T) {
 		t.Errorf("%d bytes sent, want 1200", s.sent.Load())
 	}
 }
+
+// TestPlannedHeadWithoutValidator: who asks for the head of a file gets all of
+// it from a server that has ranges, and nothing to tell two files apart by.
+func TestPlannedHeadWithoutValidator(t *testing.T) {
+	data := content(200<<10, 1)
+	srv := newServer(t, data)
+	srv.etag = ""
+	src := open(t, srv.URL, fast())
+	st, err := src.(source.Ranger).OpenRanges(context.Background(), []source.Range{{Off: 0, End: 16 << 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	got, err := io.ReadAll(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, data) {
+		t.Errorf("%d bytes are not the file's %d", len(got), len(data))
+	}
+	if n := srv.requests.Load(); n != 2 || src.(source.Ranger).HasRanges() {
+		t.Errorf("%d requests; ranges: %v", n, src.(source.Ranger).HasRanges())
+	}
+}
