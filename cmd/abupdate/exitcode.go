@@ -124,7 +124,7 @@ var hints = []struct {
 	{os.ErrPermission, "run it as root, or give --disk IMAGE to work on a disk image"},
 	{context.Canceled, "stopped on request; run the same command again to go on"},
 	{os.ErrNotExist, "check the path"},
-	{unix.EISDIR, "give a file"},
+	{unix.EISDIR, "give a file; the directory of a channel ends in a slash"},
 	{unix.ENOSPC, "make room and run the same command again"},
 	{source.ErrDownload, "check the network and the server, then run the same command again: what has arrived is kept"},
 	{bundle.ErrSignature, "the bundle is damaged or not from this device's vendor; fetch it again from the vendor. Nothing of it can boot"},

@@ -229,7 +229,7 @@ func (a *app) showKeyring(path string, k *bundle.Keyring) error {
 		}
 	})
 	if len(k.Keys) < k.Threshold {
-		a.ui.Say("the keyring needs %d more keys before anything can be signed under it", k.Threshold-len(k.Keys))
+		a.ui.Say("keys that are still missing before anything can be signed under this keyring: %d", k.Threshold-len(k.Keys))
 	}
 	return nil
 }

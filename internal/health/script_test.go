@@ -141,7 +141,7 @@ func TestAttack_ScriptsOfOthersAreNotRun(t *testing.T) {
 		},
 		"another owner": func(t *testing.T, _, path string) {
 			if os.Geteuid() != 0 {
-				t.Skip("needs root to give a file away")
+				t.Skip("needs root to give a file away") // CI's make attack is root's
 			}
 			must(t, os.Chown(path, 1234, 0))
 		},

@@ -269,7 +269,7 @@ func FuzzParseParity(f *testing.F) {
 		}
 		again, err := p.Encode()
 		if err != nil {
-			t.Skip() // larger than the record
+			t.Skip() // no input: it is larger than the record may be
 		}
 		if q, err := ParseParity(again); err != nil || len(q.Users) > len(p.Users) {
 			t.Fatalf("%q: %v", again, err)
