@@ -92,7 +92,10 @@ func Section(dev Device, off, size int64) (Device, error) {
 	return &section{dev, off, size}, nil
 }
 
-func (s *section) ReadAt(p []byte, off int64) (int, error) {
+func (s *section) ReadAt(p []byte, off int64) (int, error) { return s.readAt(s.dev, p, off) }
+
+// readAt reads from a reader of the whole device.
+func (s *section) readAt(all io.ReaderAt, p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, ErrOutOfRange
 	}
@@ -100,13 +103,13 @@ func (s *section) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	if rest := s.size - off; int64(len(p)) > rest {
-		n, err := s.dev.ReadAt(p[:rest], s.off+off)
+		n, err := all.ReadAt(p[:rest], s.off+off)
 		if err == nil {
 			err = io.EOF
 		}
 		return n, err
 	}
-	return s.dev.ReadAt(p, s.off+off)
+	return all.ReadAt(p, s.off+off)
 }
 
 func (s *section) WriteAt(p []byte, off int64) (int, error) {

@@ -125,6 +125,17 @@ func (d *File) WriteAt(p []byte, off int64) (int, error) {
 	return d.direct.WriteAt(buf, off)
 }
 
+// scattered is for Scatter.
+func (d *File) scattered() Scattered { return cached{d.f} }
+
+// cached is a file through the page cache.
+type cached struct{ f *os.File }
+
+func (c cached) ReadAt(p []byte, off int64) (int, error) { return c.f.ReadAt(p, off) }
+
+// Expect is only a hint: what goes wrong shows when the bytes are read.
+func (c cached) Expect(off, n int64) { _ = unix.Fadvise(int(c.f.Fd()), off, n, unix.FADV_WILLNEED) }
+
 // alignedRange reports whether O_DIRECT takes this range: whole sectors on a
 // block device, whole filesystem blocks on a regular file.
 func (d *File) alignedRange(p []byte, off int64) bool {

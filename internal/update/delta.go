@@ -26,7 +26,7 @@ type making struct {
 	progress func(label string, done, total int64)
 	label    string
 	ir       *bundle.ImageReader
-	old      blockdev.Device
+	old      blockdev.Scattered
 	w        *partition.SlotWriter // nil: frames are only checked
 
 	have []bool // frames that are in the slot
@@ -39,6 +39,10 @@ type making struct {
 // deltaWorkers bounds the memory: each takes a frame, its record, and a window
 // of up to a dictionary and a frame.
 const deltaWorkers = 2
+
+// recordKept is how large a buffer for records may be to be used again, in
+// bytes: most records are short, and few are as long as a frame.
+const recordKept = 1 << 20
 
 // run makes the frames that are not there yet. An error is one of the slot, of
 // the network or of the caller; what is wrong with the delta only leaves
@@ -60,28 +64,29 @@ func (m *making) run(ctx context.Context) error {
 		}
 		return err
 	})
-	for range n {
-		g.Go(func() error {
-			d := m.ir.Delta()
-			maker := delta.NewMaker(m.old, d.OldSize(), d.Limits(bundle.Frame{Len: m.ir.Image().FrameSize}))
-			plain := blockdev.AlignedBuffer(int(m.ir.Image().FrameSize))
-			for r := range jobs {
-				if err := m.make(maker, r, plain); err != nil {
-					return err
-				}
-				m.done.Add(m.ir.Frames()[r.i].Len)
-				free <- r.buf
+	q := newFrameQueue(m.w, m.ir.Image().FrameSize, n)
+	q.run(ctx, g, n, func() error {
+		d := m.ir.Delta()
+		maker := delta.NewMaker(m.old, d.OldSize(), d.Limits(bundle.Frame{Len: m.ir.Image().FrameSize}))
+		for r := range jobs {
+			if err := m.make(ctx, maker, r, q); err != nil {
+				return err
 			}
-			return nil
-		})
-	}
+			if cap(r.buf) > recordKept {
+				r.buf = nil
+			}
+			free <- r.buf
+		}
+		return nil
+	})
 	return g.Wait()
 }
 
 // deltaJob is the record of a frame on its way to a worker.
 type deltaJob struct {
-	i   int
-	buf []byte
+	i      int
+	record *delta.Record
+	buf    []byte // that the record keeps parts of
 }
 
 func (m *making) feed(ctx context.Context, free chan []byte, jobs chan<- deltaJob) error {
@@ -110,13 +115,16 @@ func (m *making) feed(ctx context.Context, free chan []byte, jobs chan<- deltaJo
 		if err != nil {
 			return err
 		}
-		if !intact {
+		rec, err := delta.Parse(b, d.Limits(f))
+		if !intact || err != nil {
 			m.noteDamage()
 			free <- b
 			continue
 		}
+		// While the frames before it are made, the disk gets what this one needs.
+		rec.Sources(m.old.Expect)
 		select {
-		case jobs <- deltaJob{i, b}:
+		case jobs <- deltaJob{i, rec, b}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -143,26 +151,27 @@ func (m *making) passOver(i int, f bundle.Frame) error {
 }
 
 // make makes one frame and gives it to the slot if it is right.
-func (m *making) make(maker *delta.Maker, r deltaJob, plain []byte) error {
+func (m *making) make(ctx context.Context, maker *delta.Maker, r deltaJob, q *frameQueue) error {
 	f := m.ir.Frames()[r.i]
-	rec, err := delta.Parse(r.buf, m.ir.Delta().Limits(f))
-	if err == nil {
-		err = maker.Make(plain[:f.Len], rec)
+	buf, err := q.buffer(ctx)
+	if err != nil {
+		return err
 	}
-	if errors.Is(err, delta.ErrRecord) && rec == nil {
-		m.noteDamage()
+	done := func() {
+		m.done.Add(f.Len)
+		q.plain <- buf
+	}
+	plain := buf[:f.Len]
+	if maker.Make(plain, r.record) != nil || !f.Matches(plain) {
+		done() // the old image is not what it was: missing tells
 		return nil
 	}
-	if err != nil || !f.Matches(plain[:f.Len]) {
-		return nil // the old image is not what it was: missing tells
-	}
-	if m.w != nil {
-		if err := writeFrame(m.w, f, plain[:f.Len]); err != nil {
-			return err
-		}
-	}
 	m.have[r.i] = true // one worker for each frame
-	return nil
+	if m.w == nil {
+		done()
+		return nil
+	}
+	return q.put(ctx, madeFrame{f, plain, done})
 }
 
 func (m *making) noteDamage() {
@@ -201,7 +210,7 @@ func (u *Updater) newMaking(ir *bundle.ImageReader, w *partition.SlotWriter, hel
 	}
 	have := make([]bool, len(ir.Frames()))
 	copy(have, held)
-	return &making{progress: u.o.Progress, label: label, ir: ir, old: old, w: w, have: have}, nil
+	return &making{progress: u.o.Progress, label: label, ir: ir, old: blockdev.Scatter(old), w: w, have: have}, nil
 }
 
 // fillByDelta writes the image by a delta, and what that cannot make from the

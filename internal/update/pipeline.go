@@ -64,70 +64,74 @@ func (p *pipeline) run(ctx context.Context) (failed []int, err error) {
 		defer close(jobs)
 		return p.feed(ctx, free, jobs)
 	})
-	for range n {
-		g.Go(func() error {
-			dec, err := bundle.NewDecoder(frameSize)
+	q := newFrameQueue(p.w, p.ir.Image().FrameSize, n)
+	q.run(ctx, g, n, func() error {
+		dec, err := bundle.NewDecoder(frameSize)
+		if err != nil {
+			return err
+		}
+		defer dec.Close()
+		for j := range jobs {
+			if j.compressed == nil {
+				err = p.assemble(ctx, j, q, free)
+			} else {
+				err = p.move(ctx, dec, j, q)
+				free <- j.buf
+			}
 			if err != nil {
 				return err
 			}
-			defer dec.Close()
-			plain := blockdev.AlignedBuffer(frameSize)
-			for j := range jobs {
-				if err := p.move(dec, j, plain); err != nil {
-					return err
-				}
-				p.done.Add(p.recipe.frames[j.i].Len)
-				free <- j.buf
-			}
-			return nil
-		})
-	}
+		}
+		return nil
+	})
 	err = g.Wait()
 	slices.Sort(p.failed)
 	return p.failed, err
 }
 
 // move makes and checks one frame and gives it to the slot.
-func (p *pipeline) move(dec *bundle.Decoder, j job, plain []byte) error {
+func (p *pipeline) move(ctx context.Context, dec *bundle.Decoder, j job, q *frameQueue) error {
 	f := p.recipe.frames[j.i]
-	if j.compressed == nil {
-		return p.assemble(j, f)
-	}
-	if p.w == nil {
-		_, err := dec.Decode(plain, f, j.compressed)
-		return err
-	}
-	// The read-back hashes what the disk returns: once is enough.
-	out, err := dec.Expand(plain, f, j.compressed)
+	buf, err := q.buffer(ctx)
 	if err != nil {
 		return err
 	}
+	done := func() {
+		p.done.Add(f.Len)
+		q.plain <- buf
+	}
+	if p.w == nil {
+		_, err = dec.Decode(buf, f, j.compressed)
+		done()
+		return err
+	}
+	// The read-back hashes what the disk returns: once is enough.
+	out, err := dec.Expand(buf, f, j.compressed)
+	if err != nil {
+		done()
+		return err
+	}
 	p.recipe.wrote(j.i, out)
-	return writeFrame(p.w, f, out)
+	return q.put(ctx, madeFrame{f, out, done})
 }
 
 // assemble writes a frame that the device has.
-func (p *pipeline) assemble(j job, f bundle.Frame) error {
+func (p *pipeline) assemble(ctx context.Context, j job, q *frameQueue, free chan<- []byte) error {
+	f := p.recipe.frames[j.i]
+	done := func() {
+		p.done.Add(f.Len)
+		free <- j.buf
+	}
 	plain := j.buf[:f.Len]
 	p.recipe.read(f, plain, 0)
 	if f.Matches(plain) {
-		return writeFrame(p.w, f, plain)
+		return q.put(ctx, madeFrame{f, plain, done})
 	}
+	done()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed = append(p.failed, j.i)
 	return nil
-}
-
-func writeFrame(w *partition.SlotWriter, f bundle.Frame, plain []byte) error {
-	if err := w.WriteFrame(f.Off, plain); err != nil {
-		return writeError(f, err)
-	}
-	return nil
-}
-
-func writeError(f bundle.Frame, err error) error {
-	return fmt.Errorf("%w: bytes [%d, %d): %w", ErrWrite, f.Off, f.Off+f.Len, err)
 }
 
 // feed goes over the frames in their order and hands out those that are work.

@@ -116,6 +116,15 @@ func conformSection(t *testing.T, dev blockdev.Device) {
 	if n, err := s.ReadAt(got, 8000); n != 192 || !errors.Is(err, io.EOF) {
 		t.Errorf("read over the section's end = %d, %v; want 192, io.EOF", n, err)
 	}
+	scattered := blockdev.Scatter(s)
+	scattered.Expect(0, size)
+	scattered.Expect(size, size) // a hint, whatever it says
+	if n, err := scattered.ReadAt(got, 4096); n != 4096 || err != nil || !bytes.Equal(got, want) {
+		t.Errorf("a scattered read = %d, %v, which gives the same: %v", n, err, bytes.Equal(got, want))
+	}
+	if n, err := scattered.ReadAt(got, 8000); n != 192 || !errors.Is(err, io.EOF) {
+		t.Errorf("scattered read over the section's end = %d, %v; want 192, io.EOF", n, err)
+	}
 	if _, err := blockdev.Section(dev, dev.Size()-1, 2); !errors.Is(err, blockdev.ErrOutOfRange) {
 		t.Errorf("section over the end = %v, want ErrOutOfRange", err)
 	}

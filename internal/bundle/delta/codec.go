@@ -93,9 +93,7 @@ func (c *codec) literal(b byte) {
 		}
 	}
 	p, o := &c.m.predicted[e], &c.m.before[c.before()]
-	high := c.nibble(int(b>>4), &p[0], &o[0])
-	low := c.nibble(int(b&15), &p[1+high&15], &o[1+high&15])
-	c.w[c.pos] = byte(high<<4 | low)
+	c.w[c.pos] = c.pair(b, p, o)
 	c.pos++
 	switch {
 	case c.after < afterMany:

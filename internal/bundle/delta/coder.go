@@ -3,7 +3,6 @@ package delta
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 )
 
 // coder codes nibbles, four bits at a time, into bytes (rANS: asymmetric
@@ -16,8 +15,8 @@ import (
 type coder struct {
 	decoding bool
 	x        uint64     // decoding: the state, at least lowest but for a bad code
-	in       []byte     // decoding: what is left
-	missing  int        // decoding: bytes read beyond the end, as zeros
+	in       []byte     // decoding: the code
+	at       int        // decoding: how much of it has been read, and of zeros behind it
 	steps    []interval // encoding
 }
 
@@ -39,14 +38,11 @@ func (c *coder) startDecoding(in []byte) {
 
 // next returns the next bytes of the code. What is missing reads as zeros: the
 // caller ends by the length of its output, and finished tells.
-func (c *coder) next() uint32 {
-	if len(c.in) < 4 {
-		c.missing += 4 - len(c.in)
-		c.in = nil
-		return 0
+func (c *coder) next() (v uint32) {
+	if c.at+4 <= len(c.in) {
+		v = binary.LittleEndian.Uint32(c.in[c.at:])
 	}
-	v := binary.LittleEndian.Uint32(c.in)
-	c.in = c.in[4:]
+	c.at += 4
 	return v
 }
 
@@ -83,43 +79,58 @@ func (c *coder) finish() []byte {
 }
 
 // finished reports whether the decoder used its input, all of it and no more.
-func (c *coder) finished() bool { return len(c.in) == 0 && c.missing == 0 && c.x == lowest }
+func (c *coder) finished() bool { return c.at == len(c.in) && c.x == lowest }
+
+// spent reports whether the decoder has read more than there is.
+func (c *coder) spent() bool { return c.at > len(c.in) }
 
 // nibble codes four bits by what two contexts have seen, half by each. One that
-// has seen nothing is not heard. Written out, because most of the time of a
-// decoder goes by here: the four words of a context hold 16 numbers side by
-// side, and are added and compared like that.
+// has seen nothing is not heard.
 func (c *coder) nibble(v int, a, b *nibbles) int {
-	p, q := a, b
-	if q[0]&seenMask == 0 {
-		q = p
-	} else if p[0]&seenMask == 0 {
-		p = q
-	}
-	const above = math.MaxUint64 - 0xffff // the 0th number is not one
-	var below [5]uint64
-	below[0] = p[0]&above + q[0]&above + floor[0]
-	below[1] = p[1] + q[1] + floor[1]
-	below[2] = p[2] + q[2] + floor[2]
-	below[3] = p[3] + q[3] + floor[3]
-	below[4] = 1 << totalBits
 	if c.decoding {
-		// The nibble is the last one that the state is not below of. No number
-		// reaches the top bit of its 16, so none borrows from the next.
-		at := c.x&lowMask*lanes | tops
-		n := (at-below[0])&tops>>15 | (at-below[1])&tops>>14 | (at-below[2])&tops>>13 | (at-below[3])&tops>>12
-		v = bits.OnesCount64(n) - 1
+		return decodeNibble(c, a, b)
 	}
-	start := uint32(below[v>>2&3]>>(v&3*16)) & 0xffff
-	end := uint32(below[uint(v+1)>>2%5]>>((v+1)&3*16)) & 0xffff
-	if c.decoding {
-		c.pass(start, end-start)
-	} else {
-		c.note(start, end-start)
-	}
+	below := mix(a, b)
+	start, end := part(&below, v)
+	c.note(start, end-start)
 	a.learn(v)
 	b.learn(v)
 	return v
+}
+
+// pair codes a byte: its first nibble by the 0th of the contexts, the second by
+// one that the first chooses.
+func (c *coder) pair(v byte, a, b *[17]nibbles) byte {
+	if c.decoding {
+		return byte(decodePair(c, a, b))
+	}
+	high := c.nibble(int(v>>4), &a[0], &b[0])
+	c.nibble(int(v&15), &a[1+high&15], &b[1+high&15])
+	return v
+}
+
+// mix returns what two contexts together know, as numbers in 1/1<<totalBits:
+// four words hold 16 of them side by side, which are added like that.
+func mix(a, b *nibbles) (below [5]uint64) {
+	if b[0]&seenMask == 0 {
+		b = a
+	} else if a[0]&seenMask == 0 {
+		a = b
+	}
+	const above = math.MaxUint64 - 0xffff // the 0th number is not one
+	below[0] = a[0]&above + b[0]&above + floor[0]
+	below[1] = a[1] + b[1] + floor[1]
+	below[2] = a[2] + b[2] + floor[2]
+	below[3] = a[3] + b[3] + floor[3]
+	below[4] = 1 << totalBits
+	return below
+}
+
+// part returns where nibble v begins and ends.
+func part(below *[5]uint64, v int) (start, end uint32) {
+	start = uint32(below[v>>2&3]>>(v&3*16)) & 0xffff
+	end = uint32(below[uint(v+1)>>2%5]>>((v+1)&3*16)) & 0xffff
+	return start, end
 }
 
 // flat codes n bits that nothing is known of.

@@ -10,7 +10,7 @@ func decode(m *model, window []byte, start int, plain, code []byte) error {
 	c := new(codec)
 	c.startDecoding(code)
 	c.begin(m, window, start, plain)
-	for c.pos < len(window) && c.missing == 0 {
+	for c.pos < len(window) && !c.spent() {
 		left := len(window) - c.pos
 		switch kind := c.token(0); kind {
 		case tokenLiteral:
@@ -41,6 +41,11 @@ func decode(m *model, window []byte, start int, plain, code []byte) error {
 		n, from := c.run(0), c.pos-c.dists[0]
 		if n > left {
 			return errCode
+		}
+		if n <= 16 && c.pos-from >= 16 && left >= 16 {
+			copy(window[c.pos:c.pos+16], window[from:from+16]) // most are short: a few more bytes cost less than to count them
+			c.pos += n
+			continue
 		}
 		// The two may overlap, and then the bytes repeat.
 		for done := 0; done < n; {

@@ -64,6 +64,33 @@ type Record struct {
 	dict, coded int64 // blocks
 }
 
+// Sources calls read for what of the old image is needed to make the frame, in
+// bytes. Parts with little between them are one.
+func (r *Record) Sources(read func(off, n int64)) {
+	const little = 16 // blocks
+	var off, end int64
+	add := func(from, count int64) {
+		if from < off || from > end+little {
+			if end > off {
+				read(off*BlockSize, (end-off)*BlockSize)
+			}
+			off, end = from, from
+		}
+		end = max(end, from+count)
+	}
+	for _, p := range r.pieces {
+		add(p.from, p.count)
+	}
+	for _, o := range r.ops {
+		if o.kind == opCopy {
+			add(o.from, o.count)
+		}
+	}
+	if end > off {
+		read(off*BlockSize, (end-off)*BlockSize)
+	}
+}
+
 // Limits are what a record must keep to.
 type Limits struct {
 	Frame int64 // length of the frame in blocks

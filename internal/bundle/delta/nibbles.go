@@ -29,51 +29,55 @@ var (
 	floor  = spread(func(i int) int { return i * room })
 )
 
-// pace is how far an update moves, by the number of updates before it: far at
-// first, for a context must soon be of use; later little, to the point.
-type pace struct {
-	shift  uint64 // 1/2^shift of the way
-	seen   uint64 // added to the number of updates
-	mask   [2]uint64
-	toward [16]nibbles // 1/2^shift of where an update leads
-}
+// An update moves 1/2^shift of the way: far at first, for a context must soon be
+// of use; later little, to the point. slower lists from how many updates on the
+// shift is one more than firstShift, two more, …
+const firstShift = 2
 
-// slower lists from how many updates on the shift is 3, 4, …
-var slower = []int{6, 20, 60, 200}
+var slower = [...]int{6, 20, 60, 200}
 
-var paces = func() (t [seenMask + 1]pace) {
-	for seen := range t {
-		p := &t[seen]
-		p.shift = 2
-		for _, n := range slower {
-			if seen >= n {
-				p.shift++
+const paces = 1 + len(slower)
+
+var (
+	// paceOf is by how much the shift exceeds firstShift after so many updates.
+	paceOf = func() (t [seenMask + 1]uint8) {
+		for seen := range t {
+			for _, n := range slower {
+				if seen >= n {
+					t[seen]++
+				}
 			}
 		}
-		if seen < slower[len(slower)-1] {
-			p.seen = 1
+		return t
+	}()
+	// toward is what an update adds for each nibble: 1/2^shift of where it leads.
+	// In the 0th number it counts, until the pace stays the same.
+	toward = func() (t [paces][16]nibbles) {
+		for k := range t {
+			for v := range t[k] {
+				t[k][v] = spread(func(i int) int {
+					switch {
+					case i > v:
+						return total >> (k + firstShift)
+					case i == 0 && k < paces-1:
+						return 1
+					}
+					return 0
+				})
+			}
 		}
-		lane := uint64(0xffff) >> p.shift
-		p.mask = [2]uint64{lane * (lanes - 1), lane * lanes}
-		for v := range p.toward {
-			p.toward[v] = spread(func(i int) int {
-				if i > v {
-					return total >> p.shift
-				}
-				return 0
-			})
-		}
-	}
-	return t
-}()
+		return t
+	}()
+)
 
 // learn moves towards v. Each number n becomes n - n>>shift, and those above v
 // get total>>shift more: so they stay in order, and none exceeds total.
 func (n *nibbles) learn(v int) {
-	p := &paces[n[0]&seenMask]
-	k, t := p.shift&15, &p.toward[v&15]
-	n[0] = n[0] - n[0]>>k&p.mask[0] + t[0] + p.seen
-	n[1] = n[1] - n[1]>>k&p.mask[1] + t[1]
-	n[2] = n[2] - n[2]>>k&p.mask[1] + t[2]
-	n[3] = n[3] - n[3]>>k&p.mask[1] + t[3]
+	k := int(paceOf[n[0]&seenMask])
+	shift, t := (k+firstShift)&15, &toward[k%paces][v&15]
+	lane := uint64(0xffff) >> shift
+	n[0] = n[0] - n[0]>>shift&(lane*(lanes-1)) + t[0]
+	n[1] = n[1] - n[1]>>shift&(lane*lanes) + t[1]
+	n[2] = n[2] - n[2]>>shift&(lane*lanes) + t[2]
+	n[3] = n[3] - n[3]>>shift&(lane*lanes) + t[3]
 }

@@ -1,34 +1,42 @@
 package delta
 
-import "math/bits"
-
-// hot tells after which bytes there are addresses in programs for x86: those of
-// calls and jumps, and of data that is named by its distance from the code. It
-// helps to foresee where a run ends, and does no harm elsewhere.
-var hot = func() (t [256]bool) {
-	for _, b := range []byte{0xe8, 0xe9, 0x05, 0x0d, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x84, 0x85} {
-		t[b] = true
-	}
-	return t
-}()
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 const hotReach = 16 // bytes
 
-// hotAhead returns how far the next two hot bytes are at the distance.
+// hotAhead returns how far the next two hot bytes are at the distance: those
+// after which there are addresses in programs for x86, namely of calls and
+// jumps, and of data that is named by its distance from the code. It helps to
+// foresee where a run ends, and does no harm elsewhere.
 func (c *codec) hotAhead() (h1, h2 int) {
 	from := c.pos - c.dists[0]
-	h1, h2 = hotReach, hotReach
-	for i, b := range c.w[from:min(from+hotReach, c.pos)] {
-		if !hot[b] {
-			continue
-		}
-		if h1 < hotReach {
-			return h1, i
-		}
-		h1 = i
+	ahead := c.w[from:min(from+hotReach, c.pos)]
+	if len(ahead) < hotReach {
+		ahead = append(make([]byte, 0, hotReach), ahead...)[:hotReach]
 	}
-	return h1, h2
+	low, high := hot(binary.LittleEndian.Uint64(ahead)), hot(binary.LittleEndian.Uint64(ahead[8:]))
+	if low == 0 {
+		return 8 + first(high), 8 + first(high&(high-1))
+	}
+	if h1, low = first(low), low&(low-1); low != 0 {
+		return h1, first(low)
+	}
+	return h1, 8 + first(high)
 }
+
+// hot marks the hot bytes among eight by their top bits.
+func hot(b uint64) uint64 {
+	const each, tops uint64 = 0x0101_0101_0101_0101, 0x8080_8080_8080_8080
+	calls, jumps, data := b&(each*0xfe)^each*0xe8, b&(each*0xfe)^each*0x84, b&(each*0xc7)^each*0x05
+	zero := func(v uint64) uint64 { return ^(v&^tops + ^tops | v) & tops }
+	return zero(calls) | zero(jumps) | zero(data)
+}
+
+// first returns which of eight bytes is the first that is marked, or 8.
+func first(marks uint64) int { return bits.TrailingZeros64(marks) >> 3 }
 
 // Classes of lengths: the shortest length of each, and the bits that tell which
 // of it.
