@@ -10,8 +10,7 @@ var packings = []struct {
 	name string
 	args []string
 }{
-	{"abupdate, default", nil},
-	{"abupdate, level 19", []string{"--level", "19"}},
+	{"abupdate, default (level 19)", nil},
 	{"abupdate, smallest", []string{"--level", "22", "--frame-size", "16MiB"}},
 }
 

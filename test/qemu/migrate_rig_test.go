@@ -92,17 +92,21 @@ func (m *migration) powerOn(disk vm.Disk, args ...string) {
 		LogDir: logDir(m.t), Args: args, Variables: m.variables,
 	})
 	m.must(err)
-	m.t.Cleanup(func() { m.machine.Close() })
+	m.t.Cleanup(func() {
+		m.hangUp()
+		m.machine.Close()
+	})
 	m.machine.Console.Never(`grub rescue> |Press any key|Enter username`)
 }
 
-// says waits for words on the console.
+// says waits for words on the console: of a machine that starts.
 func (m *migration) says(pattern string) []string {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Minute)
 	defer cancel()
 	groups, err := m.machine.Console.Expect(ctx, pattern)
 	m.must(err)
+	m.hangUp()
 	return groups
 }
 
@@ -168,9 +172,24 @@ func (m *migration) ssh(ctx context.Context, l login, command string) (string, i
 	} else {
 		args = append(args, "-o", "PreferredAuthentications=publickey", "-o", "BatchMode=yes")
 	}
+	if l == rootKey {
+		args = append(args, "-o", "ControlMaster=auto", "-o", "ControlPath="+m.control(), "-o", "ControlPersist=yes")
+	}
 	cmd := exec.CommandContext(ctx, "ssh", append(args, host, command)...)
 	cmd.Env = append(os.Environ(), "SSH_ASKPASS="+m.askpass, "SSH_ASKPASS_REQUIRE=force", "SSH_AUTH_SOCK=")
-	out, err := cmd.CombinedOutput()
+	// A file, because the session that stays open keeps a pipe open too.
+	said, err := os.CreateTemp(filepath.Dir(m.known), "said")
+	if err != nil {
+		return "", 0, err
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
+	cmd.Stdout, cmd.Stderr = said, said
+	err = cmd.Run()
+	out, readErr := os.ReadFile(said.Name())
+	if readErr != nil {
+		return "", 0, readErr
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		if exit.ExitCode() == sshUnreachable {
@@ -179,6 +198,17 @@ func (m *migration) ssh(ctx context.Context, l login, command string) (string, i
 		return string(out), exit.ExitCode(), nil
 	}
 	return string(out), 0, err
+}
+
+// control is the socket of the session that root's commands share: to open one
+// costs an emulated machine seconds.
+func (m *migration) control() string { return filepath.Join(filepath.Dir(m.known), "control") }
+
+// hangUp ends the shared session, which does not survive a reboot.
+func (m *migration) hangUp() {
+	if _, err := os.Stat(m.control()); err == nil {
+		_ = exec.Command("ssh", "-F", "/dev/null", "-o", "ControlPath="+m.control(), "-O", "exit", "device").Run()
+	}
 }
 
 // try waits until the device is there, and runs a command on it.
