@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
@@ -62,13 +63,13 @@ func createDelta(ctx context.Context, path string, o DeltaOptions) (*Manifest, e
 		done += n
 		o.Progress(int64(float64(newSize)*float64(done)/float64(total)), newSize)
 	}
-	dir := filepath.Dir(path)
-	old, err := unpack(ctx, o.From, dir, progress)
+	dir, hashed := filepath.Dir(path), quickHasher()
+	old, err := unpack(ctx, o.From, dir, hashed, progress)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.From, err)
 	}
 	defer old.close()
-	to, err := unpack(ctx, o.To, dir, progress)
+	to, err := unpack(ctx, o.To, dir, hashed, progress)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", o.To, err)
 	}
@@ -142,7 +143,7 @@ func (u *unpacked) find(name string) *unpackedImage {
 
 // unpack reads a bundle, checks it against its own manifest and leaves the
 // images in files.
-func unpack(ctx context.Context, path, dir string, progress func(int64)) (_ *unpacked, err error) {
+func unpack(ctx context.Context, path, dir string, hashed func([]byte) []BlockHash, progress func(int64)) (_ *unpacked, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -161,7 +162,6 @@ func unpack(ctx context.Context, path, dir string, progress func(int64)) (_ *unp
 	}()
 	for _, img := range head.Manifest.Images {
 		ui := &unpackedImage{Image: img, hashes: make([]uint64, blockCount(img.Size))}
-		r.OnBlocks(func(first, _ int64, h BlockHash) { ui.hashes[first] = uint64(h) })
 		ir, err := r.Next()
 		if err != nil {
 			return nil, err
@@ -173,7 +173,18 @@ func unpack(ctx context.Context, path, dir string, progress func(int64)) (_ *unp
 			return nil, err
 		}
 		u.images, ui.index = append(u.images, ui), ir.index
-		if err := ir.into(ctx, spoolSink{ui.file}, progress); err != nil {
+		err = ir.decodeAll(ctx, hashed, func(f decodedFrame) error {
+			progress(f.Len)
+			if f.Zero {
+				return nil // a hole
+			}
+			for i, h := range f.blocks {
+				ui.hashes[f.Off/BlockSize+int64(i)] = uint64(h)
+			}
+			_, err := ui.file.WriteAt(f.data, f.Off)
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", img.Name, err)
 		}
 		if err := ui.file.Truncate(img.Size); err != nil {
@@ -183,18 +194,22 @@ func unpack(ctx context.Context, path, dir string, progress func(int64)) (_ *unp
 	return u, nil
 }
 
-// spoolSink writes an image to a file, with holes where frames are zero.
-type spoolSink struct{ file *os.File }
-
-func (s spoolSink) frame(f Frame, data []byte) error {
-	if f.Zero {
-		return nil
+// quickHasher returns a hash of blocks that is good for one run of the program:
+// what equal blocks have in common, and faster than the one of a bundle.
+func quickHasher() func(data []byte) []BlockHash {
+	seed := maphash.MakeSeed()
+	return func(data []byte) (hashes []BlockHash) {
+		for len(data) > 0 {
+			n := min(BlockSize, len(data))
+			h := BlockHash(0)
+			if !isZero(data[:n]) {
+				h = BlockHash(maphash.Bytes(seed, data[:n]) | 1)
+			}
+			hashes, data = append(hashes, h), data[n:]
+		}
+		return hashes
 	}
-	_, err := s.file.WriteAt(data, f.Off)
-	return err
 }
-func (spoolSink) commit() error { return nil }
-func (spoolSink) abort()        {}
 
 // writeDelta codes an image and writes its entries.
 func (img *unpackedImage) writeDelta(ctx context.Context, t *tarWriter, old *unpackedImage, dir string, o DeltaOptions, progress func(int64)) error {

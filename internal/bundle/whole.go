@@ -112,8 +112,23 @@ type decodedFrame struct {
 	blocks []BlockHash
 }
 
-// into decodes all frames in parallel and checks the image as a whole.
+// into decodes all frames and checks the image as a whole.
 func (ir *ImageReader) into(ctx context.Context, sink imageSink, progress func(int64)) error {
+	check := newWholeCheck(ir.image)
+	err := ir.decodeAll(ctx, hashBlocks, func(f decodedFrame) error {
+		check.frame(f)
+		progress(f.Len)
+		return sink.frame(f.Frame, f.data)
+	})
+	if err != nil {
+		return err
+	}
+	return check.finish()
+}
+
+// decodeAll decodes and checks all frames in parallel, has the blocks of each
+// hashed there, and gives them to consume in their order.
+func (ir *ImageReader) decodeAll(ctx context.Context, hashed func(data []byte) []BlockHash, consume func(decodedFrame) error) error {
 	workers := runtime.GOMAXPROCS(0)
 	decoders := make([]*Decoder, workers)
 	for i := range decoders {
@@ -136,22 +151,12 @@ func (ir *ImageReader) into(ctx context.Context, sink imageSink, progress func(i
 		if err != nil {
 			return decodedFrame{}, err
 		}
-		return decodedFrame{f, data, hashBlocks(data)}, nil
+		return decodedFrame{f, data, hashed(data)}, nil
 	}
-	check := newWholeCheck(ir.image)
-	consume := func(f decodedFrame) error {
-		check.frame(f)
-		if err := sink.frame(f.Frame, f.data); err != nil {
-			return err
-		}
-		buffers.put(f.data)
-		progress(f.Len)
-		return nil
-	}
-	if err := ordered(ctx, workers, read, decode, consume); err != nil {
-		return err
-	}
-	return check.finish()
+	return ordered(ctx, workers, read, decode, func(f decodedFrame) error {
+		defer buffers.put(f.data)
+		return consume(f)
+	})
 }
 
 // bufferPool reuses buffers between the stages.

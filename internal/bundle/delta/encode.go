@@ -19,7 +19,7 @@ type effort struct {
 }
 
 var (
-	quick = effort{chain: 4, ahead: 64, content: 8, step: 2, patience: 64}
+	quick = effort{chain: 4, ahead: 64, content: 8, step: 4, patience: 64}
 	best  = effort{chain: 32, ahead: 256, content: 12, step: 1, patience: 1 << 30}
 )
 

@@ -24,7 +24,7 @@ type print struct {
 
 const (
 	markLen    = 16 // bytes of a string
-	markEvery  = 32 // one string of so many is taken
+	markEvery  = 64 // one string of so many is taken
 	markChain  = 16
 	headBits   = 22
 	granuleLen = 4 // blocks that are taken together
