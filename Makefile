@@ -17,9 +17,10 @@ TOOL     = go tool -modfile=tools/go.mod
 # The packages whose tests match a pattern.
 with = $$(grep -rlE '$(1)' --include='*_test.go' --exclude-dir=build . | xargs -r -n1 dirname | sort -u)
 
-# TESTFLAGS=-v shows each test; FUZZTIME=1m fuzzes longer.
+# TESTFLAGS=-v shows each test; FUZZTIME=1m fuzzes longer; MACHINES run in QEMU at once.
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
+MACHINES  ?= $(shell expr $$(nproc) + 1)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,15 +74,15 @@ test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of di
 
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway
-	go test -count=1 -p 1 -tags qemu -timeout 60m $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -parallel $(MACHINES) -tags qemu -timeout 60m $(TESTFLAGS) ./test/qemu/...
 
 test-qemu-long: ## the same with the long ones: large images, recorded power cuts
 	@tools/need test qemu gateway
-	go test -count=1 -p 1 -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -parallel $(MACHINES) -tags qemu,long -timeout 4h $(TESTFLAGS) ./test/qemu/...
 
 test-migrate-long: ## migrations of each layout, their failures and power cuts, in QEMU
 	@tools/need test root qemu gateway
-	go test -count=1 -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -parallel $(MACHINES) -tags qemu,long -timeout 8h -run '^TestMigrate' $(TESTFLAGS) ./test/qemu/...
 
 PAIRS ?= 5
 bench: build ## abupdate beside its peers: ratios of CPU, time, memory, sizes (root; hours; ONLY=install,again: these)

@@ -1,4 +1,4 @@
-//go:build qemu && long
+//go:build qemu
 
 package qemu
 

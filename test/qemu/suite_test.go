@@ -5,6 +5,7 @@ package qemu
 import (
 	"context"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,9 +25,9 @@ const (
 	bootTime = 3 * time.Minute
 )
 
-// machines holds a token for each machine that may run at once: more of them
-// than CPUs would only make each other time out.
-var machines = make(chan struct{}, 2)
+// machines holds a token for each machine that may run at once. Each keeps a
+// little more than half a CPU busy; many more would make each other time out.
+var machines = make(chan struct{}, runtime.NumCPU()+1)
 
 // repo is the top of the repository.
 var repo = func() string {
