@@ -32,7 +32,8 @@ type Device struct {
 	bootSeq  uint32 // the boot state that this boot was made from; 0: not known
 	disk     blockdev.Device
 	table    *partition.Table
-	nodes    map[int]string // partition number → device node; live only
+	nodes    map[int]string                                                               // partition number → device node; live only
+	mount    func(node, fstype string, readOnly bool, do func(root *os.Root) error) error // withMounted; live only
 	writing  bool
 	deferred bool // arming is left to the orderly shutdown
 	closers  []io.Closer

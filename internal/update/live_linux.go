@@ -28,7 +28,7 @@ const runDir = "/run/abupdate"
 // root filesystem's device number: writing to a slot by mistake is how other
 // updaters have destroyed the running system.
 func OpenLive(mode Mode) (_ *Device, err error) {
-	d := &Device{Live: true, deferred: true, writing: mode == ReadWrite, nodes: make(map[int]string)}
+	d := &Device{Live: true, deferred: true, writing: mode == ReadWrite, nodes: make(map[int]string), mount: withMounted}
 	defer d.closeOnError(&err)
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("opening this machine's disk: %w", os.ErrPermission)
