@@ -10,6 +10,27 @@ DATA above<>+0(SB)/8, $0xffffffffffff0000
 DATA above<>+8(SB)/8, $0xffffffffffffffff
 GLOBL above<>(SB), RODATA|NOPTR, $16
 
+// LEARN is nibbles.learn for the context at p, which is in lo and hi and has
+// seen so many updates. R12 is paceOf, R13 the row of toward for the nibble.
+#define LEARN(p, lo, hi, seen) \
+	MOVBLZX (R12)(seen*1), seen     \
+	LEAL    const_firstShift(seen), R11 \
+	MOVL    R11, X7                 \
+	SHLL    $9, seen                \
+	MOVO    lo, X8                  \
+	MOVO    hi, X9                  \
+	PSRLW   X7, X8                  \
+	PSRLW   X7, X9                  \
+	PAND    above<>(SB), X8         \
+	PSUBW   X8, lo                  \
+	PSUBW   X9, hi                  \
+	MOVOU   0(R13)(seen*1), X8      \
+	MOVOU   16(R13)(seen*1), X9     \
+	PADDW   X8, lo                  \
+	PADDW   X9, hi                  \
+	MOVOU   lo, 0(p)                \
+	MOVOU   hi, 16(p)
+
 // STEP decodes a nibble and makes its contexts learn it.
 //
 //	DI      in: the coder
@@ -32,7 +53,7 @@ GLOBL above<>(SB), RODATA|NOPTR, $16
 	MOVBLZX 0(SI), R9               \
 	MOVBLZX 0(DX), R10              \
 	MOVL    R8, R11                 \
-	ANDL    $0x7fff, R11            \
+	ANDL    $const_lowMask, R11     \
 	MOVL    R11, X6                 \
 	PSHUFLW $0, X6, X6              \
 	PSHUFL  $0, X6, X6              \
@@ -61,11 +82,11 @@ mix:                                \
 	MOVWLZX sums-42(SP)(CX*2), R12  \
 	MOVWLZX sums-40(SP)(CX*2), R13  \
 	SUBL    R12, R13                \
-	SHRQ    $15, R8                 \
+	SHRQ    $const_totalBits, R8    \
 	IMULQ   R13, R8                 \
 	SUBL    R12, R11                \
 	ADDQ    R11, R8                 \
-	MOVQ    $0x80000000, R12        \
+	MOVQ    $const_lowest, R12      \
 	CMPQ    R8, R12                 \
 	JCS     refill                  \
 more:                               \
@@ -74,43 +95,11 @@ more:                               \
 	MOVQ    CX, R11                 \
 	SHLQ    $5, R11                 \
 	ADDQ    R11, R13                \
-	MOVBLZX (R12)(R9*1), R9         \
-	LEAL    2(R9), R11              \
-	MOVL    R11, X7                 \
-	SHLL    $9, R9                  \
-	MOVO    X0, X8                  \
-	MOVO    X1, X9                  \
-	PSRLW   X7, X8                  \
-	PSRLW   X7, X9                  \
-	PAND    above<>(SB), X8         \
-	PSUBW   X8, X0                  \
-	PSUBW   X9, X1                  \
-	MOVOU   0(R13)(R9*1), X8        \
-	MOVOU   16(R13)(R9*1), X9       \
-	PADDW   X8, X0                  \
-	PADDW   X9, X1                  \
-	MOVOU   X0, 0(SI)               \
-	MOVOU   X1, 16(SI)              \
+	LEARN(SI, X0, X1, R9)           \
 	MOVOU   0(DX), X2               \
 	MOVOU   16(DX), X3              \
 	MOVBLZX 0(DX), R10              \
-	MOVBLZX (R12)(R10*1), R10       \
-	LEAL    2(R10), R11             \
-	MOVL    R11, X7                 \
-	SHLL    $9, R10                 \
-	MOVO    X2, X8                  \
-	MOVO    X3, X9                  \
-	PSRLW   X7, X8                  \
-	PSRLW   X7, X9                  \
-	PAND    above<>(SB), X8         \
-	PSUBW   X8, X2                  \
-	PSUBW   X9, X3                  \
-	MOVOU   0(R13)(R10*1), X8       \
-	MOVOU   16(R13)(R10*1), X9      \
-	PADDW   X8, X2                  \
-	PADDW   X9, X3                  \
-	MOVOU   X2, 0(DX)               \
-	MOVOU   X3, 16(DX)
+	LEARN(DX, X2, X3, R10)
 
 // RARE is what a STEP with the same labels seldom needs. Beyond the end of the
 // code there are zeros.
