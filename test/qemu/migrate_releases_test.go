@@ -82,5 +82,5 @@ var badReleases = map[string]string{
 	releaseHangs:    "failed its trial",
 	releaseNoNet:    "address",
 	releaseNoParity: "ssh",
-	releaseSick:     "health",
+	releaseSick:     "required/50-gateway: exit status 1",
 }
