@@ -78,19 +78,22 @@ func run(args []string) error {
 	if *only != "" {
 		wanted = strings.Split(*only, ",")
 	}
+	var failed error
 	for _, t := range tables {
 		if !slices.Contains(wanted, t.name) {
 			continue
 		}
 		if err := t.run(b); err != nil {
-			return fmt.Errorf("table %s: %w", t.name, err)
+			// What is known by now took long.
+			failed = fmt.Errorf("table %s: %w", t.name, err)
+			break
 		}
 	}
 	fmt.Print(b.report.markdown())
 	if *out == "" {
-		return nil
+		return failed
 	}
-	return b.report.save(*out)
+	return errors.Join(failed, b.report.save(*out))
 }
 
 func names() (all []string) {
