@@ -14,7 +14,7 @@ import (
 
 // frameQueue lies between those who make frames and the slot, so that the
 // processors go on while the disk writes. It has one buffer more than there
-// are makers.
+// are makers, if frames are not too large for that.
 type frameQueue struct {
 	w     *partition.SlotWriter
 	plain chan []byte // buffers for one frame each
@@ -33,8 +33,9 @@ type madeFrame struct {
 const writers = 2
 
 func newFrameQueue(w *partition.SlotWriter, frameSize int64, makers int) *frameQueue {
-	q := &frameQueue{w: w, plain: make(chan []byte, makers+1), queue: make(chan madeFrame)}
-	for range makers + 1 {
+	buffers := max(makers, min(makers+1, int(frameMemory/(2*frameSize))))
+	q := &frameQueue{w: w, plain: make(chan []byte, buffers), queue: make(chan madeFrame)}
+	for range buffers {
 		q.plain <- blockdev.AlignedBuffer(int(frameSize))
 	}
 	return q
