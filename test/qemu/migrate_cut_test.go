@@ -119,7 +119,9 @@ func recordMigration(m *migration, tier migrate.Tier) *migrateReplay {
 	m.finishes()
 	m.on("sync")
 	end := len(r.open().Entries)
-	m.updates(data)
+	m.sameData(data)
+	m.powerOff()
+	m.judgeDisk()
 	r.log = r.open()
 	r.log.Entries = r.log.Entries[:end]
 	r.readEnd()
