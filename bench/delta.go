@@ -120,11 +120,11 @@ func (b *bench) bsdiff(from, to string) contestant {
 	script := `set -e; umask 077; rm -rf "$3"; mkdir -p "$3/a" "$3/b" "$3/out"
 trap 'umount "$3/a" "$3/b" 2>/dev/null' EXIT
 mount -o ro,loop,noload "$1" "$3/a"; mount -o ro,loop,noload "$2" "$3/b"
-cd "$3/b"; n=0
+cd "$3/b"; n=0; echo >"$3/none" # bsdiff takes no empty file
 find . -xdev -type f | LC_ALL=C sort | while read -r f; do
-  n=$((n+1)); old=/dev/null
+  n=$((n+1)); old="$3/none"
   if [ -f "../a/$f" ] && [ ! -L "../a/$f" ]; then cmp -s "$f" "../a/$f" && continue; old="../a/$f"; fi
-  bsdiff "$old" "$f" "../out/$n"
+  if [ -s "$f" ]; then [ -s "$old" ] || old="$3/none"; bsdiff "$old" "$f" "../out/$n"; fi
 done`
 	return b.sized("bsdiff, file by file, without the file system", "for each changed file: bsdiff OLD NEW PATCH", out+"/out", []string{"bsdiff", "mount"}, func() (usage, error) {
 		return b.measure("bash", "-c", script, "bsdiff", b.image(from), b.image(to), out)

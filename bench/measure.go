@@ -95,23 +95,33 @@ func (c contestant) missing() string {
 // compete runs the contestants in turn, b.pairs rounds, and returns the median
 // of each, in their order. Those that are not installed are left out.
 func (b *bench) compete(t *table, all []contestant) error {
-	runs := make([][]usage, len(all))
+	runs, failed := make([][]usage, len(all)), make([]bool, len(all))
 	for round := range b.pairs {
 		for i, c := range all {
-			if c.missing() != "" || c.rounds > 0 && round >= c.rounds {
+			if c.missing() != "" || failed[i] || c.rounds > 0 && round >= c.rounds {
 				continue
 			}
 			u, err := b.once(c)
-			if err != nil {
+			switch {
+			case err == nil:
+			case strings.HasPrefix(c.name, "abupdate") || b.ctx.Err() != nil:
 				return fmt.Errorf("%s: %w", c.name, err)
+			default: // a peer's trouble is no reason to lose the rest
+				b.report.say("%s: %s is left out: %v", t.title, c.name, err)
+				failed[i] = true
+				continue
 			}
-			b.report.say("%s, round %d: %s: CPU %.2f s, wall %.2f s, %.0f MiB", t.title, round+1, c.name, u.cpu.Seconds(), u.wall.Seconds(), mib(u.rss))
+			b.report.say("%s, round %d: %s: CPU %.2f s, wall %.2f s, %.0f MiB, %.2f MB made, %.2f MB fetched", t.title, round+1, c.name,
+				u.cpu.Seconds(), u.wall.Seconds(), mib(u.rss), mb(u.size), mb(u.fetched))
 			runs[i] = append(runs[i], u)
 		}
 	}
 	for i, c := range all {
 		if pkg := c.missing(); pkg != "" {
 			b.report.absent(pkg)
+			continue
+		}
+		if failed[i] {
 			continue
 		}
 		t.rows = append(t.rows, row{c.name, c.command, median(runs[i])})
