@@ -118,7 +118,7 @@ func (b *bench) rdiff(from, to string) contestant {
 func (b *bench) bsdiff(from, to string) contestant {
 	out := b.path("delta.bsdiff")
 	script := `set -e; umask 077; rm -rf "$3"; mkdir -p "$3/a" "$3/b" "$3/out"
-trap 'umount "$3/a" "$3/b" 2>/dev/null' EXIT
+trap 'cd /; umount "$3/a" "$3/b" 2>/dev/null' EXIT
 mount -o ro,loop,noload "$1" "$3/a"; mount -o ro,loop,noload "$2" "$3/b"
 cd "$3/b"; n=0; echo >"$3/none" # bsdiff takes no empty file
 find . -xdev -type f | LC_ALL=C sort | while read -r f; do
