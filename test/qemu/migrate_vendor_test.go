@@ -114,7 +114,7 @@ func (v *migrateVendor) bundle(ctx context.Context, version string) (string, err
 			// EL7's sshd lets root in by password if nothing is said; Debian's does not.
 			"/etc/ssh/sshd_config":  []byte("Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\nUsePAM yes\nSubsystem sftp /usr/lib/openssh/sftp-server\n"),
 			dataDir + "/.unmounted": nil,
-			"/etc/fstab":            []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=5min 0 0\n"),
+			"/etc/fstab":            []byte("/dev/disk/by-abupdate/data " + dataDir + " auto nofail,x-systemd.device-timeout=1min 0 0\n"),
 		}
 		for name, data := range o.Files {
 			files[name] = data
