@@ -71,11 +71,7 @@ func (m *migration) manifestOf(dir, find string) manifest {
 	m.t.Helper()
 	const each = `-printf '%y %m %U:%G %s %P %l\n'`
 	out := m.on(fmt.Sprintf(`cd %s && { find . -mindepth 1 %s ! -type d %s | sort -k5; find . -mindepth 1 %s -type f -print0 | sort -z | xargs -0r md5sum; }`, dir, find, each, find))
-	lines := slices.Collect(strings.Lines(out))
-	if len(lines) == 0 {
-		m.t.Fatalf("no file below %s", dir)
-	}
-	return lines
+	return slices.Collect(strings.Lines(out))
 }
 
 // differences are the lines that only one of two manifests has.

@@ -128,6 +128,9 @@ func (m *migration) customerData(dirs ...string) map[string]manifest {
 	trees := map[string]manifest{}
 	for _, dir := range dirs {
 		trees[dir] = m.manifestOf(dir, "-xdev")
+		if len(trees[dir]) == 0 {
+			m.t.Fatalf("no file below %s", dir)
+		}
 	}
 	return trees
 }
