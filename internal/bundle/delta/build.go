@@ -25,14 +25,24 @@ func NewBuilder(old io.ReaderAt, size int64, oldHashes, newHashes []uint64, leve
 			b.where[h] = int64(i)
 		}
 	}
-	used := make(map[uint64]bool, len(newHashes))
+	used, coded := make(map[uint64]bool, len(newHashes)), 0
 	for _, h := range newHashes {
 		used[h] = true
+		if _, ok := b.where[h]; !ok && h != 0 {
+			coded++
+		}
 	}
+	gone := 0
+	for _, h := range oldHashes {
+		if h != 0 && !used[h] {
+			gone++
+		}
+	}
+	// What is changed is like what is gone. But where files have got other blocks
+	// and the old ones are still there, unused, it is like anything.
+	all := gone < coded*3/4
 	var err error
-	// What the new image has too is copied; what is changed must be like what
-	// is gone.
-	b.similar, err = indexSimilar(old, size, func(i int64) bool { return oldHashes[i] != 0 && !used[oldHashes[i]] })
+	b.similar, err = indexSimilar(old, size, func(i int64) bool { return oldHashes[i] != 0 && (all || !used[oldHashes[i]]) })
 	return b, err
 }
 

@@ -172,3 +172,33 @@ func FuzzParse(f *testing.F) {
 		_ = NewMaker(bytes.NewReader(old), int64(len(old)), limitsOf(old, frame)).Make(make([]byte, len(frame)), rec)
 	})
 }
+
+// TestUpgradedInPlace codes an image whose changed files got other blocks, and
+// whose old ones are still there.
+func TestUpgradedInPlace(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	old := make([]byte, 80*BlockSize)
+	for i := range old[:40*BlockSize] {
+		old[i] = byte(rnd.Uint32())
+	}
+	image := bytes.Clone(old)
+	copy(image[40*BlockSize:], old[:40*BlockSize])
+	for i := 40 * BlockSize; i < len(image); i += 300 {
+		image[i]++
+	}
+	seen := map[string]uint64{}
+	ho, hn := hashesOf(seen, old), hashesOf(seen, image)
+	for _, level := range []Level{Quick, Best} {
+		b, err := NewBuilder(bytes.NewReader(old), int64(len(old)), ho, hn, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := b.NewWorker().Encode(image, hn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(r.Marshal()); n > 2*BlockSize {
+			t.Errorf("%v: the record has %d bytes, and the image 40 blocks with few changes", level, n)
+		}
+	}
+}
