@@ -108,7 +108,6 @@ func recordMigration(m *migration, tier migrate.Tier) *migrateReplay {
 	r.acks = []migrateAck{{0, []string{byOldLoader}}}
 	m.powerOn(vm.Disk{WriteLog: r.path})
 	m.bootsOld("none")
-	data := m.customerData("/home", "/srv", "/opt")
 	m.abupdate(0, "--quiet migrate prepare --slot-size 400MiB --tier "+string(tier)+" "+m.url(releaseGood))
 	m.abupdate(0, "--quiet migrate start --no-reboot --accept-no-return")
 	r.acknowledge("migrator")
@@ -119,7 +118,6 @@ func recordMigration(m *migration, tier migrate.Tier) *migrateReplay {
 	m.finishes()
 	m.on("sync")
 	end := len(r.open().Entries)
-	m.sameData(data)
 	m.powerOff()
 	m.judgeDisk()
 	r.log = r.open()
