@@ -110,7 +110,7 @@ func recordMigration(m *migration, tier migrate.Tier) *migrateReplay {
 	m.bootsOld("none")
 	m.abupdate(0, "--quiet migrate prepare --slot-size 400MiB --tier "+string(tier)+" "+m.url(releaseGood))
 	m.abupdate(0, "--quiet migrate start --no-reboot --accept-no-return")
-	r.acknowledge("migrator")
+	r.acknowledge(bootctl.SystemMigrator.String())
 	m.on("systemd-run --no-block systemctl reboot")
 	m.bootsNew(releaseGood, "a", "trial")
 	r.acknowledge("a")
