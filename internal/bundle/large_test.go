@@ -40,7 +40,7 @@ func (s *largeStream) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
-func (s *largeStream) Skip(n int64) error {
+func (s *largeStream) Discard(n int64) error {
 	if len(s.head) > 0 || n > s.gap {
 		return errors.New("the test skips only frames of the gap")
 	}

@@ -6,12 +6,12 @@ import (
 	"io"
 )
 
-// Stream reads a bundle front to back. Skip passes over n bytes, without
+// Stream reads a bundle front to back. Discard passes over n bytes, without
 // fetching them where the source can. A source that does not know its end
 // may pass beyond it: the next Read then returns io.EOF.
 type Stream interface {
 	io.Reader
-	Skip(n int64) error
+	Discard(n int64) error
 }
 
 // NewStream makes a Stream of r. It skips by seeking when r can.
@@ -19,7 +19,7 @@ func NewStream(r io.Reader) Stream { return &readerStream{r} }
 
 type readerStream struct{ io.Reader }
 
-func (s *readerStream) Skip(n int64) error {
+func (s *readerStream) Discard(n int64) error {
 	if seeker, ok := s.Reader.(io.Seeker); ok {
 		// A pipe is an *os.File too, but cannot seek.
 		if _, err := seeker.Seek(n, io.SeekCurrent); err == nil {
@@ -129,7 +129,7 @@ func (t *tarReader) skip(n int64, what string) error {
 	if n == 0 {
 		return nil
 	}
-	if err := t.s.Skip(n); err != nil {
+	if err := t.s.Discard(n); err != nil {
 		return readError(what, err)
 	}
 	t.left -= n

@@ -166,8 +166,8 @@ func (r *stagedReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Skip implements bundle.Stream.
-func (r *stagedReader) Skip(n int64) error {
+// Discard implements bundle.Stream.
+func (r *stagedReader) Discard(n int64) error {
 	r.at += n
 	return nil
 }

@@ -98,7 +98,7 @@ func (f *filling) fetch(ctx context.Context, frames []int) (err error) {
 	at := ranges[0].Off
 	for n, i := range frames {
 		frame := f.recipe.frames[i]
-		if err := stream.Skip(ranges[n].Off - at); err != nil {
+		if err := stream.Discard(ranges[n].Off - at); err != nil {
 			return err
 		}
 		if _, err := io.ReadFull(stream, compressed[:frame.CompressedLen]); err != nil {

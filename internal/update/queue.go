@@ -41,8 +41,8 @@ func newFrameQueue(w *partition.SlotWriter, frameSize int64, makers int) *frameQ
 	return q
 }
 
-// run has makers goroutines make frames, and returns when all of them have been
-// written.
+// run adds to g makers goroutines that make frames, and those that write them: g is
+// done when all are written.
 func (q *frameQueue) run(ctx context.Context, g *errgroup.Group, makers int, makeFrames func() error) {
 	var working sync.WaitGroup
 	working.Add(makers)

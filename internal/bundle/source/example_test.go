@@ -39,7 +39,7 @@ func ExampleOpen() {
 		return
 	}
 	// Frame 1 is on the disk already: do not fetch it.
-	if err := stream.Skip(int64(len("frame 1, "))); err != nil {
+	if err := stream.Discard(int64(len("frame 1, "))); err != nil {
 		fmt.Println(err)
 		return
 	}

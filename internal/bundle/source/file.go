@@ -72,7 +72,7 @@ func (s *fileStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *fileStream) Skip(n int64) error {
+func (s *fileStream) Discard(n int64) error {
 	if n < 0 || n > s.src.size-s.off {
 		return fmt.Errorf("reading %s: passing over %d bytes at %d of %d: %w", s.src.Name(), n, s.off, s.src.size, io.ErrUnexpectedEOF)
 	}

@@ -30,7 +30,7 @@ func TestFile(t *testing.T) {
 	st, err := src.Open(t.Context(), 10)
 	must(t, err)
 	same(t, mustRead(t, st, 90), data[10:100])
-	must(t, st.Skip(50_000))
+	must(t, st.Discard(50_000))
 	rest, err := io.ReadAll(st)
 	must(t, err)
 	same(t, rest, data[50_100:])
@@ -38,8 +38,8 @@ func TestFile(t *testing.T) {
 		t.Errorf("fetched %d", f)
 	}
 	for _, n := range []int64{1, -1, 1 << 62} {
-		if err := st.Skip(n); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("Skip(%d) at the end: %v", n, err)
+		if err := st.Discard(n); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Discard(%d) at the end: %v", n, err)
 		}
 	}
 	if _, err := src.Open(t.Context(), 100_001); err == nil {
@@ -78,14 +78,14 @@ func TestStdin(t *testing.T) {
 	}
 	st, err := src.Open(t.Context(), 10)
 	must(t, err)
-	must(t, st.Skip(90))
+	must(t, st.Discard(90))
 	got, err := io.ReadAll(st)
 	must(t, err)
 	same(t, got, data[100:])
 	if src.Fetched() != int64(len(data)) {
 		t.Errorf("fetched %d", src.Fetched())
 	}
-	if err := st.Skip(1); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := st.Discard(1); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("past the end: %v", err)
 	}
 	if _, err := src.Open(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "only once") {
@@ -112,7 +112,7 @@ func TestFIFO(t *testing.T) {
 	}
 	st, err := src.Open(t.Context(), 0)
 	must(t, err)
-	must(t, st.Skip(50_000))
+	must(t, st.Discard(50_000))
 	got, err := io.ReadAll(st)
 	must(t, err)
 	same(t, got, data[50_000:])

@@ -149,16 +149,16 @@ func TestHTTPSkipJumpsOverMuchAndReadsOverLittle(t *testing.T) {
 	}
 	same(t, mustRead(t, st, 1000), data[:1000])
 	// Little: the same connection.
-	if err := st.Skip(1000); err != nil {
+	if err := st.Discard(1000); err != nil {
 		t.Fatal(err)
 	}
 	same(t, mustRead(t, st, 1000), data[2000:3000])
 	if n := srv.requests.Load(); n != 1 {
-		t.Errorf("%d requests for a short Skip", n)
+		t.Errorf("%d requests for a short Discard", n)
 	}
 	// Much, in many small pieces: one new request.
 	for range 100 {
-		if err := st.Skip(10_000 - 30); err != nil {
+		if err := st.Discard(10_000 - 30); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,13 +170,13 @@ func TestHTTPSkipJumpsOverMuchAndReadsOverLittle(t *testing.T) {
 		t.Errorf("fetched %d bytes for 3,000", f)
 	}
 	// To the very end: no request, the end.
-	if err := st.Skip(int64(len(data)) - 1_001_000); err != nil {
+	if err := st.Discard(int64(len(data)) - 1_001_000); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := st.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("at the end: %d, %v", n, err)
 	}
-	if err := st.Skip(1); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err := st.Discard(1); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("past the end: %v", err)
 	}
 }
@@ -190,7 +190,7 @@ func TestHTTPSkipOnAServerWithoutRangesReadsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := st.Skip(300 << 10); err != nil {
+	if err := st.Discard(300 << 10); err != nil {
 		t.Fatal(err)
 	}
 	same(t, mustRead(t, st, 100), data[300<<10:300<<10+100])

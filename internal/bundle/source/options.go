@@ -48,7 +48,7 @@ type Options struct {
 	// server's Retry-After is obeyed up to MaxRetryAfter (0 is 5 minutes); one
 	// that asks for more fails the download.
 	RetryDelay, MaxRetryDelay, MaxRetryAfter time.Duration
-	// SkipThreshold is from how many bytes on Skip asks the server anew rather
+	// SkipThreshold is from how many bytes on Discard asks the server anew rather
 	// than reading past them; 0 is 1 MiB. A new request costs two to four
 	// round trips, which at 1 MiB is less than the transfer on most links.
 	SkipThreshold int64

@@ -27,7 +27,7 @@ func (s *pipe) Open(ctx context.Context, off int64) (Stream, error) {
 	}
 	s.opened = true
 	st := &pipeStream{ctx: ctx, src: s}
-	if err := st.Skip(off); err != nil {
+	if err := st.Discard(off); err != nil {
 		return nil, err
 	}
 	return st, nil
@@ -59,7 +59,7 @@ func (s *pipeStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *pipeStream) Skip(n int64) error {
+func (s *pipeStream) Discard(n int64) error {
 	if n < 0 {
 		return fmt.Errorf("internal error: passing over %d bytes of %s", n, s.src.name)
 	}

@@ -21,7 +21,7 @@ func readPlanned(t *testing.T, src source.Source, plan []source.Range) ([]byte, 
 	var got []byte
 	at := plan[0].Off
 	for _, r := range plan {
-		if err := st.Skip(r.Off - at); err != nil {
+		if err := st.Discard(r.Off - at); err != nil {
 			return got, err
 		}
 		b := make([]byte, r.End-r.Off)
@@ -86,7 +86,7 @@ func TestPlannedGap(t *testing.T) {
 		if _, err := io.ReadFull(st, b); err != nil || !bytes.Equal(b, s.data[at:at+5000]) {
 			t.Fatalf("at %d: %v", at, err)
 		}
-		if err := st.Skip(15000); err != nil {
+		if err := st.Discard(15000); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestReplan(t *testing.T) {
 	if _, err := io.ReadFull(st, b); err != nil || !bytes.Equal(b, s.data[100:200]) {
 		t.Fatal(err)
 	}
-	if err := st.Skip(399000 - 200); err != nil {
+	if err := st.Discard(399000 - 200); err != nil {
 		t.Fatal(err)
 	}
 	rest, err := io.ReadAll(st)

@@ -50,9 +50,9 @@ type Source interface {
 // A Stream reads a bundle front to back.
 type Stream interface {
 	io.ReadCloser
-	// Skip passes over n bytes, without fetching them where that pays. Passing
+	// Discard passes over n bytes, without fetching them where that pays. Passing
 	// the end is an error, though perhaps only of the next Read.
-	Skip(n int64) error
+	Discard(n int64) error
 }
 
 // A Ranger is a Source whose streams can be told what will be read of them, so

@@ -9,7 +9,7 @@ import (
 
 // httpStream reads a file from a server and goes on after broken connections.
 //
-// off is where its reader is; the open body may be behind: after a Skip, or
+// off is where its reader is; the open body may be behind: after a Discard, or
 // when it had to begin at 0. The gap is closed by the next Read, so several
 // Skips in a row cost one request at most.
 type httpStream struct {
@@ -71,8 +71,8 @@ func (s *httpStream) jump() bool {
 	return gap >= s.src.conn.opts.SkipThreshold
 }
 
-// Skip passes over n bytes. It only notes them: see seek.
-func (s *httpStream) Skip(n int64) error {
+// Discard passes over n bytes. It only notes them: see seek.
+func (s *httpStream) Discard(n int64) error {
 	if size := s.src.Size(); n < 0 || size >= 0 && n > size-s.off {
 		return fmt.Errorf("reading %s: passing over %d bytes at %d of %d: %w", s.src.Name(), n, s.off, size, io.ErrUnexpectedEOF)
 	}
