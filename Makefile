@@ -68,9 +68,9 @@ test-root: ## tests on loop devices and with rpm (root)
 	@# One package at a time: a mount namespace of one holds the mounts of another.
 	go test -count=1 -p 1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
 
-test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (20 GiB of disk)
+test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (13 GiB of disk)
 	@tools/need test
-	go test -count=1 -tags large -timeout 30m -run 'TestLarge|TestMemory' $(TESTFLAGS) ./cmd/abupdate ./internal/bundle
+	go test -count=1 -p 1 -tags large -timeout 30m -run 'TestLarge|TestMemory' $(TESTFLAGS) ./cmd/abupdate ./internal/bundle
 
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway

@@ -35,10 +35,10 @@ func randomImage(t *testing.T, path string, size, noise int64) {
 	}
 	w := bufio.NewWriterSize(f, mib)
 	if _, err := io.CopyN(w, rand.NewChaCha8([32]byte{1}), noise); err != nil {
-		t.Fatalf("this test needs about 20 GiB of disk: %v", err)
+		t.Fatalf("this test needs about 13 GiB of disk: %v", err)
 	}
 	if err := w.Flush(); err != nil {
-		t.Fatalf("this test needs about 20 GiB of disk: %v", err)
+		t.Fatalf("this test needs about 13 GiB of disk: %v", err)
 	}
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,8 @@ func randomImage(t *testing.T, path string, size, noise int64) {
 }
 
 // applyOverHTTP streams a bundle of image into a device whose slots have
-// slotSize, and returns the result and the peak memory in bytes.
+// slotSize, and returns the result and the peak memory in bytes. The image is
+// gone afterwards: a third of the disk that this takes.
 func applyOverHTTP(t *testing.T, image, slotSize, diskSize string) (r result, resident int64, bundleSize int64, disk string) {
 	t.Helper()
 	f := getFactory(t)
@@ -59,6 +60,9 @@ func applyOverHTTP(t *testing.T, image, slotSize, diskSize string) (r result, re
 		"--key", f.key, "--level", "1", "--out", path)
 	st, err := os.Stat(path)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(image); err != nil {
 		t.Fatal(err)
 	}
 	disk = filepath.Join(dir, "gateway.img")
