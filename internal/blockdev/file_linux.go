@@ -191,12 +191,32 @@ func alignedMemory(p []byte) bool {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlign == 0
 }
 
+// hugePage is the size of the pages that the kernel may give large buffers.
+const hugePage = 2 << 20
+
 // AlignedBuffer returns n zero bytes at an address that O_DIRECT accepts.
-func AlignedBuffer(n int) []byte {
-	buf := make([]byte, n+directAlign)
-	skip := 0
-	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(buf))) % directAlign); rest != 0 {
-		skip = directAlign - rest
+func AlignedBuffer(n int) []byte { return AlignedBuffers(1, n)[0] }
+
+// AlignedBuffers returns count buffers like AlignedBuffer, side by side. The
+// kernel is asked for huge pages where all of them fill one: a decoder copies
+// from all over its frame, and a disk that transfers to and from memory
+// directly has every page looked up.
+func AlignedBuffers(count, n int) [][]byte {
+	align, stride := directAlign, (n+directAlign-1)/directAlign*directAlign
+	if count*stride >= hugePage {
+		align = hugePage
 	}
-	return buf[skip : skip+n : skip+n]
+	all := make([]byte, count*stride+align)
+	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(all))) % uintptr(align)); rest != 0 {
+		all = all[align-rest:]
+	}
+	if align == hugePage {
+		// Where the kernel has none it says so: small pages do.
+		_ = unix.Madvise(all[:count*stride/hugePage*hugePage], unix.MADV_HUGEPAGE)
+	}
+	buffers := make([][]byte, count)
+	for i := range buffers {
+		buffers[i] = all[i*stride:][:n:n]
+	}
+	return buffers
 }

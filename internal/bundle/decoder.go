@@ -59,7 +59,7 @@ func (d *Decoder) Expand(dst []byte, f Frame, compressed []byte) ([]byte, error)
 	if f.Len <= 0 || f.Len > int64(d.maxFrame) {
 		return nil, fmt.Errorf("internal error: a frame of %d bytes in a decoder for %d", f.Len, d.maxFrame)
 	}
-	if len(compressed) != f.CompressedLen || digest(compressed) != f.CompressedSHA256 {
+	if !f.Signed(compressed) {
 		return nil, hashErrorf("frame at byte %d of the image: the compressed bytes are not the signed ones", f.Off)
 	}
 	if int64(cap(dst)) < f.Len {

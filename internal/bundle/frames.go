@@ -43,6 +43,11 @@ func (f Frame) Matches(plain []byte) bool {
 	return int64(len(plain)) == f.Len && digest(plain) == f.SHA256
 }
 
+// Signed reports whether compressed are the signed bytes of the frame.
+func (f Frame) Signed(compressed []byte) bool {
+	return len(compressed) == f.CompressedLen && digest(compressed) == f.CompressedSHA256
+}
+
 // FrameIndex is the content of NAME.frames.
 type FrameIndex struct {
 	ImageSize int64

@@ -195,6 +195,15 @@ func (ir *ImageReader) Frames() []Frame { return ir.index.Frames }
 // those of the others follow without a gap.
 func (ir *ImageReader) Start() int64 { return ir.start }
 
+// Offset is where in the bundle the compressed bytes of frame i begin.
+func (ir *ImageReader) Offset(i int) int64 {
+	at := ir.start
+	for _, f := range ir.index.Frames[:i] {
+		at += int64(f.CompressedLen)
+	}
+	return at
+}
+
 // MaxCompressed is the length of the longest compressed frame: a buffer of
 // this capacity serves every ReadFrame.
 func (ir *ImageReader) MaxCompressed() int {

@@ -81,8 +81,11 @@ func (p *preparation) writeFrames(ctx context.Context, ir *bundle.ImageReader, w
 				continue
 			}
 		}
-		_, data, err := ir.ReadFrame(compressed)
+		i, data, err := ir.ReadFrame(compressed)
 		if err != nil {
+			return nil, err
+		}
+		if data, err = update.Arrived(ctx, p.o.Source, ir, i, data); err != nil {
 			return nil, err
 		}
 		out, err := dec.Decode(plain, f, data)

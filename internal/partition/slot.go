@@ -60,7 +60,7 @@ func NewSlotWriter(dev blockdev.Device, size int64) (*SlotWriter, error) {
 	}
 	return &SlotWriter{
 		dev: dev, size: size, headLen: min(size, HeadSize),
-		buffers: sync.Pool{New: func() any { b := blockdev.AlignedBuffer(chunk); return &b }},
+		buffers: sync.Pool{New: func() any { b := [2][]byte(blockdev.AlignedBuffers(2, chunk)); return &b }},
 		have:    map[int64]int64{},
 		found:   map[int64]bool{},
 	}, nil
@@ -158,12 +158,12 @@ func (s *SlotWriter) currentHead() ([]byte, error) {
 
 // read calls visit for the bytes [from, to) of the slot, piece by piece.
 func (s *SlotWriter) read(from, to int64, visit func(at int64, b []byte) error) error {
-	buf := s.buffers.Get().(*[]byte)
-	defer s.buffers.Put(buf)
+	bufs := s.buffers.Get().(*[2][]byte)
+	defer s.buffers.Put(bufs)
 	for at := from; at < to; {
-		b := (*buf)[:min(chunk, to-at)]
-		if _, err := s.dev.ReadAt(b, at); err != nil {
-			return fmt.Errorf("reading bytes [%d, %d) of the slot: %w", at, at+int64(len(b)), err)
+		b, err := s.part(bufs[0], at, to)
+		if err != nil {
+			return err
 		}
 		if err := visit(at, b); err != nil {
 			return err
@@ -171,6 +171,16 @@ func (s *SlotWriter) read(from, to int64, visit func(at int64, b []byte) error) 
 		at += int64(len(b))
 	}
 	return nil
+}
+
+// part reads as much of the bytes [at, to) of the slot as buf holds; nothing
+// at their end and beyond.
+func (s *SlotWriter) part(buf []byte, at, to int64) ([]byte, error) {
+	b := buf[:max(0, min(int64(len(buf)), to-at))]
+	if _, err := s.dev.ReadAt(b, at); err != nil {
+		return nil, fmt.Errorf("reading bytes [%d, %d) of the slot: %w", at, at+int64(len(b)), err)
+	}
+	return b, nil
 }
 
 // Finish makes everything durable and then gives the slot its first MiB. It

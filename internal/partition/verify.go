@@ -10,6 +10,8 @@ import (
 
 	"github.com/minio/sha256-simd"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/abupdate/abupdate/internal/sha256x2"
 )
 
 // Piece is a piece of an image and its signed hash.
@@ -69,17 +71,17 @@ func (e *MismatchError) Error() string {
 // Unwrap makes it an ErrReadBack.
 func (e *MismatchError) Unwrap() error { return ErrReadBack }
 
-// verifiers bounds how many pieces are read at once: enough to keep a disk
-// and the processors busy, at one buffer of a MiB each.
+// verifiers bounds how many goroutines read: enough to keep a disk and the
+// processors busy, at two buffers of a MiB each.
 const verifiers = 4
 
 // Probe asks Holds for each piece, several at a time, and returns the answers.
 // progress is as in Verify, with the number of bytes looked at.
 func (s *SlotWriter) Probe(ctx context.Context, pieces []Piece, progress func(done int64)) ([]bool, error) {
 	held := make([]bool, len(pieces))
-	err := eachPiece(ctx, pieces, progress, func(ctx context.Context, i int) (err error) {
+	err := each(ctx, len(pieces), progress, func(ctx context.Context, i int) (n int64, err error) {
 		held[i], err = s.Holds(pieces[i])
-		return err
+		return pieces[i].Len, err
 	})
 	return held, err
 }
@@ -102,34 +104,63 @@ func (s *SlotWriter) Verify(ctx context.Context, pieces []Piece, progress func(d
 	if end != s.size {
 		return fmt.Errorf("internal error: verifying %d bytes of %d", end, s.size)
 	}
-	return eachPiece(ctx, pieces, progress, func(ctx context.Context, i int) error {
-		if !s.begun && s.found[pieces[i].Off] {
-			return nil
-		}
-		return s.verifyPiece(ctx, pieces[i])
+	units := s.units(pieces)
+	return each(ctx, len(units), progress, func(ctx context.Context, i int) (int64, error) {
+		return s.verify(ctx, units[i])
 	})
 }
 
-// eachPiece calls do for each piece, for several at once.
-func eachPiece(ctx context.Context, pieces []Piece, progress func(done int64), do func(ctx context.Context, i int) error) error {
+// units puts pieces together that are read side by side, two of them because
+// two hashes take little longer than one. Zeros are not hashed.
+func (s *SlotWriter) units(pieces []Piece) (units [][]Piece) {
+	half := -1
+	for i, p := range pieces {
+		switch {
+		case p.Zero || !s.begun && s.found[p.Off]:
+			units = append(units, pieces[i:i+1])
+		case half < 0:
+			half, units = len(units), append(units, []Piece{p})
+		default:
+			units[half] = append(units[half], p)
+			half = -1
+		}
+	}
+	return units
+}
+
+func (s *SlotWriter) verify(ctx context.Context, unit []Piece) (n int64, err error) {
+	switch {
+	case len(unit) == 2:
+		return unit[0].Len + unit[1].Len, s.verifyTwo(ctx, unit[0], unit[1])
+	case !s.begun && s.found[unit[0].Off]:
+		return unit[0].Len, nil
+	default:
+		return unit[0].Len, s.verifyOne(ctx, unit[0])
+	}
+}
+
+// each calls do for each of so many units, for several at once. do returns how
+// many bytes its unit has.
+func each(ctx context.Context, units int, progress func(done int64), do func(ctx context.Context, i int) (n int64, err error)) error {
 	var next, done atomic.Int64
 	var reporting sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(verifiers, runtime.GOMAXPROCS(0), len(pieces)) {
+	for range min(verifiers, runtime.GOMAXPROCS(0), units) {
 		g.Go(func() error {
 			for {
-				i := next.Add(1) - 1
-				if i >= int64(len(pieces)) {
+				i := int(next.Add(1) - 1)
+				if i >= units {
 					return nil
 				}
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := do(ctx, int(i)); err != nil {
+				n, err := do(ctx, i)
+				if err != nil {
 					return err
 				}
 				reporting.Lock()
-				total := done.Add(pieces[i].Len)
+				total := done.Add(n)
 				if progress != nil {
 					progress(total)
 				}
@@ -140,7 +171,35 @@ func eachPiece(ctx context.Context, pieces []Piece, progress func(done int64), d
 	return g.Wait()
 }
 
-func (s *SlotWriter) verifyPiece(ctx context.Context, p Piece) error {
+func (s *SlotWriter) verifyTwo(ctx context.Context, p, q Piece) error {
+	bufs := s.buffers.Get().(*[2][]byte)
+	defer s.buffers.Put(bufs)
+	h := sha256x2.New()
+	for at := int64(0); at < max(p.Len, q.Len); at += chunk {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		a, err := s.part(bufs[0], p.Off+at, p.Off+p.Len)
+		if err != nil {
+			return err
+		}
+		b, err := s.part(bufs[1], q.Off+at, q.Off+q.Len)
+		if err != nil {
+			return err
+		}
+		h.Write(a, b)
+	}
+	sumP, sumQ := h.Sum()
+	if sumP != p.SHA256 {
+		return &MismatchError{p.Off, p.Len}
+	}
+	if sumQ != q.SHA256 {
+		return &MismatchError{q.Off, q.Len}
+	}
+	return nil
+}
+
+func (s *SlotWriter) verifyOne(ctx context.Context, p Piece) error {
 	c := p.checker()
 	err := s.read(p.Off, p.Off+p.Len, func(_ int64, b []byte) error {
 		if err := ctx.Err(); err != nil {

@@ -57,14 +57,14 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 }
 
 // fetchFrom applies what the server has.
-func fetchFrom(s *webServer, u *Updater) (Applied, error) {
+func fetchFrom(s *webServer, u *Updater, o ApplyOptions) (Applied, error) {
 	ctx := context.Background()
-	src, err := source.Open(ctx, s.URL, nil, source.Options{Retries: -1, IdleTimeout: 5 * time.Second})
+	src, err := source.Open(ctx, s.URL, nil, source.Options{Retries: -1, RetryDelay: time.Millisecond, IdleTimeout: 5 * time.Second})
 	if err != nil {
 		return Applied{}, err
 	}
 	defer src.Close()
-	return u.Apply(ctx, src, ApplyOptions{})
+	return u.Apply(ctx, src, o)
 }
 
 // smallFrames makes frames of which a few hold all that is new.
@@ -108,7 +108,7 @@ func TestAdaptive(t *testing.T) {
 				must(t, err)
 			}
 			s := newWebServer(t, path)
-			done, err := fetchFrom(s, mustOpen(t, disk, slot.A, bootctl.WhyGood))
+			done, err := fetchFrom(s, mustOpen(t, disk, slot.A, bootctl.WhyGood), ApplyOptions{})
 			must(t, err)
 			if !holds(t, disk, slot.B, v2) || !holds(t, disk, slot.A, c.running) {
 				t.Error("the slots do not hold what they should")
@@ -143,7 +143,7 @@ func TestAdaptiveRunningSlotChanges(t *testing.T) {
 	}})
 	must(t, err)
 	s := newWebServer(t, v.bundleFile(t, v2, smallFrames))
-	_, err = fetchFrom(s, u)
+	_, err = fetchFrom(s, u, ApplyOptions{})
 	must(t, err)
 	if !changed || !holds(t, disk, slot.B, v2) {
 		t.Fatalf("slot b does not hold the image; slot a changed: %v", changed)
@@ -190,7 +190,7 @@ func TestAttack_AdaptiveServer(t *testing.T) {
 			w.Header().Set("ETag", `"1"`)
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(other))
 			return true
-		}, bundle.ErrSignature},
+		}, source.ErrDownload},
 		"another range than asked for": {func(w http.ResponseWriter, r *http.Request, n int64) bool {
 			if n > 2 {
 				r.Header.Set("Range", "bytes=4096-8191")
@@ -216,7 +216,7 @@ func TestAttack_AdaptiveServer(t *testing.T) {
 			disk := v.newDisk(t, v1)
 			s := newWebServer(t, path)
 			s.spoil = c.spoil
-			_, err := fetchFrom(s, mustOpen(t, disk, slot.A, bootctl.WhyGood))
+			_, err := fetchFrom(s, mustOpen(t, disk, slot.A, bootctl.WhyGood), ApplyOptions{})
 			if !errors.Is(err, c.want) || c.want == nil && err != nil {
 				t.Fatalf("%v; want %v", err, c.want)
 			}
@@ -232,7 +232,7 @@ func TestAttack_AdaptiveServer(t *testing.T) {
 			}
 			// With an honest server the same command finishes the job.
 			s.spoil = nil
-			_, err = fetchFrom(s, u)
+			_, err = fetchFrom(s, u, ApplyOptions{})
 			must(t, err)
 			if !holds(t, disk, slot.B, v2) {
 				t.Error("slot b does not hold the image after the second try")

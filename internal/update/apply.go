@@ -73,7 +73,7 @@ func (u *Updater) Apply(ctx context.Context, src source.Source, o ApplyOptions) 
 	defer func() { b.Close() }()
 	done := Applied{Slot: u.facts.Target(), Version: b.Manifest().Version}
 	if o.VerifyFirst {
-		if err := u.verifyAll(ctx, b, o); err != nil {
+		if err := u.verifyAll(ctx, src, b, o); err != nil {
 			return done, err
 		}
 		again, err := u.openBundle(ctx, src, o)
@@ -126,7 +126,7 @@ func (u *Updater) checkPreserve(ctx context.Context, id slot.ID) error {
 }
 
 // verifyAll reads the rest of the bundle and checks every frame.
-func (u *Updater) verifyAll(ctx context.Context, b *openedBundle, o ApplyOptions) error {
+func (u *Updater) verifyAll(ctx context.Context, src source.Source, b *openedBundle, o ApplyOptions) error {
 	b.plan(nil)
 	for {
 		ir, err := b.Next()
@@ -145,7 +145,7 @@ func (u *Updater) verifyAll(ctx context.Context, b *openedBundle, o ApplyOptions
 			}
 			continue
 		}
-		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name, ir: ir, recipe: newRecipe(ir.Frames(), nil)}
+		p := pipeline{progress: u.o.Progress, label: "verifying " + ir.Image().Name, src: src, ir: ir, recipe: newRecipe(ir.Frames(), nil)}
 		if _, err := p.run(ctx); err != nil {
 			return err
 		}
@@ -210,7 +210,7 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	if err := u.readBack(ctx, w, pieces, done.Slot); err != nil {
 		var wrong *partition.MismatchError
 		if errors.As(err, &wrong) {
-			if blame := filled.blame(dev, wrong.Off); blame != nil {
+			if blame := filled.blame(ctx, wrong.Off); blame != nil {
 				return blame
 			}
 		}
@@ -225,22 +225,18 @@ func (u *Updater) install(ctx context.Context, src source.Source, b *openedBundl
 	return u.refresh()
 }
 
-// fill writes the image, the first MiB excepted, and returns where its frames
-// came from.
-func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*recipe, error) {
+// fill writes the image, the first MiB excepted, and returns how.
+func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*filling, error) {
 	if in.ir.Delta() != nil {
 		return u.fillByDelta(ctx, in, w, target, held, o, done)
 	}
 	f := in.filling(u, w, newRecipe(in.ir.Frames(), held), "writing slot "+done.Slot.String())
-	if o.NoReadBack {
-		f.recipe.sums = nil
-	}
 	if err := f.plan(ctx, in.want, target); err != nil {
 		return nil, err
 	}
 	err := f.run(ctx)
 	done.BytesWritten, done.BytesReused = w.BytesWritten(), f.recipe.reused()
-	return f.recipe, err
+	return f, err
 }
 
 // piecesOf returns the frames as the slot writer knows them.

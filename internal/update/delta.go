@@ -215,7 +215,7 @@ func (u *Updater) newMaking(ir *bundle.ImageReader, w *partition.SlotWriter, hel
 
 // fillByDelta writes the image by a delta, and what that cannot make from the
 // whole bundle, if there is one.
-func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*recipe, error) {
+func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.SlotWriter, target blockdev.Device, held []bool, o ApplyOptions, done *Applied) (*filling, error) {
 	m, err := u.newMaking(in.ir, w, held, "writing slot "+done.Slot.String())
 	if err != nil {
 		return nil, err
@@ -229,7 +229,7 @@ func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.Sl
 	err = m.missing()
 	switch {
 	case err == nil:
-		return newRecipe(in.ir.Frames(), m.have), in.bundle.finish()
+		return in.filling(u, w, newRecipe(in.ir.Frames(), m.have), m.label), in.bundle.finish()
 	case o.Full == nil:
 		return nil, err
 	}
@@ -246,7 +246,7 @@ func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.Sl
 	} else if err := f.plan(ctx, full.want, target); err != nil {
 		return nil, err
 	}
-	return f.recipe, f.run(ctx)
+	return f, f.run(ctx)
 }
 
 // verifyDelta makes all frames without writing them.

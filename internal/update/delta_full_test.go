@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/abupdate/abupdate/internal/bootctl"
-	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
 	"github.com/abupdate/abupdate/internal/slot"
 )
@@ -71,7 +70,7 @@ func TestAttack_DeltaFullServer(t *testing.T) {
 		spoil func(w http.ResponseWriter, r *http.Request, n int64) bool
 		want  error
 	}{
-		"other bytes":           {lie(`"1"`), bundle.ErrSignature},
+		"other bytes":           {lie(`"1"`), source.ErrDownload},
 		"changed in the middle": {lie(`"2"`), source.ErrDownload},
 		"gone": {func(w http.ResponseWriter, r *http.Request, n int64) bool {
 			http.NotFound(w, r)

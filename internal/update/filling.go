@@ -1,10 +1,12 @@
 package update
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
 	"github.com/abupdate/abupdate/internal/bundle"
@@ -58,7 +60,7 @@ func (f *filling) planRanges(ranges []source.Range) {
 // run writes all frames, and those that the device did not have after all in
 // a second pass.
 func (f *filling) run(ctx context.Context) error {
-	p := &pipeline{progress: f.u.o.Progress, label: f.label, ir: f.ir, recipe: f.recipe, w: f.w}
+	p := &pipeline{progress: f.u.o.Progress, label: f.label, src: f.src, ir: f.ir, recipe: f.recipe, w: f.w}
 	failed, err := p.run(ctx)
 	if err != nil {
 		return err
@@ -105,14 +107,52 @@ func (f *filling) fetch(ctx context.Context, frames []int) (err error) {
 			return fmt.Errorf("fetching the image bytes [%d, %d): %w", frame.Off, frame.Off+frame.Len, err)
 		}
 		at = ranges[n].End
-		out, err := dec.Decode(plain, frame, compressed[:frame.CompressedLen])
+		data, err := Arrived(ctx, f.src, f.ir, i, compressed[:frame.CompressedLen])
 		if err != nil {
 			return err
 		}
-		f.recipe.wrote(i, out)
+		out, err := dec.Decode(plain, frame, data)
+		if err != nil {
+			return err
+		}
 		if err := writeFrame(f.w, frame, out); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// blame says whose fault it is that the slot does not hold the signed bytes at
+// off: the bundle's, if its frame has others. The packer of such a bundle
+// signed an index that is not of its frames. A bundle that was read from a
+// pipe cannot be asked.
+func (f *filling) blame(ctx context.Context, off int64) error {
+	i, ok := slices.BinarySearchFunc(f.recipe.frames, off, func(f bundle.Frame, off int64) int { return cmp.Compare(f.Off, off) })
+	if !ok || f.recipe.origins[i] != fromBundle || !f.src.Rewindable() {
+		return nil
+	}
+	if image, err := f.look(ctx, i); err == nil && !f.recipe.frames[i].Matches(image) {
+		return bundle.ImageMismatch(f.recipe.frames[i])
+	}
+	return nil
+}
+
+// look gets one frame from the bundle again, as its compressed bytes are signed.
+func (f *filling) look(ctx context.Context, i int) (image []byte, err error) {
+	frame := f.recipe.frames[i]
+	stream, err := f.src.Open(ctx, f.ir.Offset(i))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stream.Close()) }()
+	compressed := make([]byte, frame.CompressedLen)
+	if _, err := io.ReadFull(stream, compressed); err != nil {
+		return nil, err
+	}
+	dec, err := bundle.NewDecoder(int(frame.Len))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	return dec.Expand(nil, frame, compressed)
 }

@@ -35,8 +35,8 @@ const writers = 2
 func newFrameQueue(w *partition.SlotWriter, frameSize int64, makers int) *frameQueue {
 	buffers := max(makers, min(makers+1, int(frameMemory/(2*frameSize))))
 	q := &frameQueue{w: w, plain: make(chan []byte, buffers), queue: make(chan madeFrame)}
-	for range buffers {
-		q.plain <- blockdev.AlignedBuffer(int(frameSize))
+	for _, b := range blockdev.AlignedBuffers(buffers, int(frameSize)) {
+		q.plain <- b
 	}
 	return q
 }

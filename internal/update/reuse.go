@@ -1,11 +1,7 @@
 package update
 
 import (
-	"cmp"
 	"context"
-	"hash/crc32"
-	"io"
-	"slices"
 	"sort"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -30,7 +26,6 @@ const (
 type recipe struct {
 	frames  []bundle.Frame
 	origins []origin
-	sums    []uint32 // CRC32C of what was written from the bundle; nil: nobody will ask
 
 	want            *wanted // of frames from the device
 	running, target blockdev.Device
@@ -39,7 +34,7 @@ type recipe struct {
 // newRecipe takes all frames from the bundle, but for zeros and for those that
 // the target holds.
 func newRecipe(frames []bundle.Frame, held []bool) *recipe {
-	r := &recipe{frames: frames, origins: make([]origin, len(frames)), sums: make([]uint32, len(frames))}
+	r := &recipe{frames: frames, origins: make([]origin, len(frames))}
 	for i, f := range frames {
 		switch {
 		case held != nil && held[i]:
@@ -61,30 +56,6 @@ func (r *recipe) needed() (n int64) {
 		}
 	}
 	return n
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// wrote notes what a frame from the bundle came out as, for blame.
-func (r *recipe) wrote(i int, plain []byte) {
-	if r.sums != nil {
-		r.sums[i] = crc32.Checksum(plain, castagnoli)
-	}
-}
-
-// blame says whose fault it is that the slot does not hold the signed bytes at
-// off: the bundle's, if the disk returns what came out of it. The packer of
-// such a bundle signed an index that is not of its frames.
-func (r *recipe) blame(dev io.ReaderAt, off int64) error {
-	i, ok := slices.BinarySearchFunc(r.frames, off, func(f bundle.Frame, off int64) int { return cmp.Compare(f.Off, off) })
-	if !ok || r.origins[i] != fromBundle {
-		return nil
-	}
-	b := blockdev.AlignedBuffer(int(r.frames[i].Len))
-	if _, err := dev.ReadAt(b, off); err != nil || crc32.Checksum(b, castagnoli) != r.sums[i] {
-		return nil
-	}
-	return bundle.ImageMismatch(r.frames[i])
 }
 
 // forgo takes from the bundle what was to come from the device.

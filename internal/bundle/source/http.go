@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,31 @@ func (s *httpSource) OpenRanges(ctx context.Context, ranges []Range) (Planned, e
 		return nil, fmt.Errorf("internal error: opening %s for %d ranges", s.Name(), len(ranges))
 	}
 	return s.open(ctx, ranges[0].Off, ranges)
+}
+
+// rereads is how often Reread asks.
+const rereads = 3
+
+// Reread asks for the same bytes in new requests.
+func (s *httpSource) Reread(ctx context.Context, off int64, n int, good func([]byte) bool) ([]byte, error) {
+	b := make([]byte, n)
+	for i := range rereads {
+		if err := sleep(ctx, s.conn.opts.backoff(i+1)); err != nil {
+			return nil, err
+		}
+		stream, err := s.open(ctx, off, []Range{{off, off + int64(n)}})
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.ReadFull(stream, b)
+		if err := errors.Join(err, stream.Close()); err != nil {
+			return nil, err
+		}
+		if good(b) {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s: bytes [%d, %d) arrived damaged %d times", ErrDownload, s.Name(), off, off+int64(n), 1+rereads)
 }
 
 func (s *httpSource) open(ctx context.Context, off int64, plan []Range) (*httpStream, error) {

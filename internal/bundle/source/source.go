@@ -64,6 +64,10 @@ type Ranger interface {
 	OpenRanges(ctx context.Context, ranges []Range) (Planned, error)
 	// HasRanges reports whether the server is known to have ranges.
 	HasRanges() bool
+	// Reread reads n bytes at off again that did not arrive as they are: a cache
+	// on the way or the line may garble them. It tries a few times, until good
+	// says that they are right, and is an ErrDownload then.
+	Reread(ctx context.Context, off int64, n int, good func([]byte) bool) ([]byte, error)
 }
 
 // A Range is the bytes [Off, End) of a bundle.
