@@ -52,21 +52,25 @@ func (h *help) listen(m *migrate.Migrator) error {
 		return err
 	}
 	h.open = true
-	status := m.Status() // of before: nobody may look at a run that is under way
+	// Of before: nobody may look at a run that is under way.
+	status, earlier := m.Status(), m.Earlier()
+	if earlier != "" {
+		earlier += "\n"
+	}
 	for _, l := range listeners {
 		h.log.Printf("ssh root@%v (%v): status, log, retry", addresses[0].Addr(), l.Addr())
-		go func() { h.log.Printf("ssh: %v", rescue.Serve(l, config, h.answer(status))) }()
+		go func() { h.log.Printf("ssh: %v", rescue.Serve(l, config, h.answer(status, earlier))) }()
 	}
 	return nil
 }
 
-func (h *help) answer(status string) rescue.Answer {
+func (h *help) answer(status, earlier string) rescue.Answer {
 	return func(command string) (string, uint32) {
 		switch command {
 		case "status":
 			return status, 0
 		case "log":
-			return h.log.String(), 0
+			return earlier + h.log.String(), 0
 		case "retry":
 			select {
 			case h.again <- struct{}{}:
@@ -76,7 +80,7 @@ func (h *help) answer(status string) rescue.Answer {
 		}
 		return "This device is in the middle of a migration: the old system is gone, and the new one has failed.\n" +
 			"ssh root@… status    how it stands, and why\n" +
-			"ssh root@… log       what the migrator said\n" +
+			"ssh root@… log       what the migrator said, its last turn first\n" +
 			"ssh root@… retry     write the new system again, and try it\n", 2
 	}
 }

@@ -62,6 +62,9 @@ func (m *Migrator) Contact() (*Contact, error) {
 	return c, nil
 }
 
+// Earlier is what the migrator said in its last turn that it ended.
+func (m *Migrator) Earlier() string { return m.journal.Log }
+
 // Status says in a few lines how the migration stands.
 func (m *Migrator) Status() string {
 	j := m.journal

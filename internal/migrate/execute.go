@@ -114,6 +114,9 @@ func (m *Migrator) begin() (err error) {
 	if m.trialFailed() && m.journal.CountedSeq != m.state.Seq {
 		m.journal.Failures++
 		m.journal.CountedSeq = m.state.Seq
+		if m.journal.Reason == "" {
+			m.journal.Reason = "it was tried, and did not come up as a good system"
+		}
 	}
 	return m.journal.Record(m.Store)
 }
