@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/abupdate/abupdate/internal/bootctl"
 	"github.com/abupdate/abupdate/internal/bundle"
 	"github.com/abupdate/abupdate/internal/bundle/source"
@@ -123,8 +125,8 @@ func (p *preparation) first(ctx context.Context) (err error) {
 		p.o.Notice("what an earlier prepare has left cannot be used, starting over: " + reason)
 	}
 	// A journal that is not settled, or none, goes with files that nobody
-	// knows the addresses of.
-	if err := p.removeFiles(); err != nil {
+	// knows the addresses of. What is read-only is refused in a moment.
+	if err := p.removeFiles(); err != nil && !errors.Is(err, unix.EROFS) {
 		return err
 	}
 	return p.anew(ctx)

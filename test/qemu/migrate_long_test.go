@@ -61,7 +61,7 @@ func TestMigrateRefusals(t *testing.T) {
 	}{
 		{name: "no such bundle", command: "migrate prepare --slot-size 400MiB " + strings.Replace(good, releaseGood, "9.9.9", 1), code: 20, says: "404"},
 		{name: "a bundle of somebody else", command: "migrate prepare --slot-size 400MiB " + m.foreign("stranger"), code: 11, says: "sign"},
-		{name: "a changed bundle", command: "migrate prepare --slot-size 400MiB " + m.damaged(), code: 20, says: "damaged"},
+		{name: "a changed bundle", command: "migrate prepare --slot-size 400MiB " + m.damaged(), code: 20, says: "damaged", after: "abupdate migrate abort"},
 		{
 			name: "a disk that is 95 % full", command: "migrate prepare --slot-size 400MiB " + good, code: 60, says: "room",
 			before: "free=$(df -B1 --output=avail / | tail -1); size=$(df -B1 --output=size / | tail -1); fallocate -l $((free - size / 20)) " + filler, after: "rm " + filler,
