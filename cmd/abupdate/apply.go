@@ -124,8 +124,9 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 }
 
 // memoryLimit makes the garbage collector work harder before a small device
-// would have to swap, in bytes.
-const memoryLimit = 48 << 20
+// would have to swap, in bytes. A delta keeps 42 MiB: near
+// to that it does nothing else.
+const memoryLimit = 50 << 20
 
 // applied arms the slot if that was asked for, and reports what was done.
 func (a *app) applied(ctx context.Context, u *update.Updater, cfg *config.Config, applied update.Applied, r result, f applyFlags) error {

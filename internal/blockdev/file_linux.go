@@ -191,28 +191,24 @@ func alignedMemory(p []byte) bool {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlign == 0
 }
 
-// hugePage is the size of the pages that the kernel may give large buffers.
-const hugePage = 2 << 20
-
 // AlignedBuffer returns n zero bytes at an address that O_DIRECT accepts.
 func AlignedBuffer(n int) []byte { return AlignedBuffers(1, n)[0] }
 
+// hugePage is the size of the pages that the kernel may give large buffers.
+const hugePage = 2 << 20
+
 // AlignedBuffers returns count buffers like AlignedBuffer, side by side. The
-// kernel is asked for huge pages where all of them fill one: a decoder copies
-// from all over its frame, and a disk that transfers to and from memory
-// directly has every page looked up.
+// kernel is asked for huge pages inside of them, if they are long enough: a
+// decoder copies from all over its frame, and a disk that transfers to and from
+// memory directly has every page looked up.
 func AlignedBuffers(count, n int) [][]byte {
-	align, stride := directAlign, (n+directAlign-1)/directAlign*directAlign
-	if count*stride >= hugePage {
-		align = hugePage
+	stride := (n + directAlign - 1) / directAlign * directAlign
+	all := make([]byte, count*stride+directAlign)
+	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(all))) % directAlign); rest != 0 {
+		all = all[directAlign-rest:]
 	}
-	all := make([]byte, count*stride+align)
-	if rest := int(uintptr(unsafe.Pointer(unsafe.SliceData(all))) % uintptr(align)); rest != 0 {
-		all = all[align-rest:]
-	}
-	if align == hugePage {
-		// Where the kernel has none it says so: small pages do.
-		_ = unix.Madvise(all[:count*stride/hugePage*hugePage], unix.MADV_HUGEPAGE)
+	if all = all[:count*stride]; len(all) >= hugePage {
+		_ = unix.Madvise(all, unix.MADV_HUGEPAGE) // where the kernel has none, small ones do
 	}
 	buffers := make([][]byte, count)
 	for i := range buffers {

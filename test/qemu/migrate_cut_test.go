@@ -209,7 +209,7 @@ func (r *migrateReplay) boot(t *testing.T, s migrateSample) {
 		m.must(vm.CopyDisk(m.variables, r.variables))
 	}
 	m.powerOn(vm.Disk{})
-	got := m.says(`(?:oldsystem: layout=|gateway: version=)\S* slot=(\S*)`)
+	got := m.says(`(?:oldsystem: layout=|gateway: version=)\S* slot=(\S*) `)
 	out, code := m.try(adminPassword, "hostname")
 	if code != 0 || strings.TrimSpace(out) == "" {
 		t.Errorf("after the cut: %d, %q", code, out)
