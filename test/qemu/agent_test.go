@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,12 +116,13 @@ func (d *device) status() (s status) {
 	return s
 }
 
-// committed waits until the health check has committed the running system.
+// committed waits until the health check has committed the running system, in
+// both copies of the boot state.
 func (d *device) committed() status {
 	d.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		s := d.status()
-		if s.Committed {
+		if s.Committed && !slices.Contains(s.Bootloader.Env[:], "stale") {
 			return s
 		}
 		if time.Now().After(deadline) {
