@@ -26,6 +26,8 @@ func TestUnchanged(t *testing.T) {
 				v.Mount, v.Content = "/boot", Content{Kind: KindFilesystem, Format: "xfs"}
 			case 201:
 				v.Content = Content{Kind: KindSwap, Format: "swap"}
+			case 1000: // abboot
+				v.Content = Content{Kind: KindFilesystem, Format: "ext4"}
 			case 265:
 				v.Mount, v.Content = "/", Content{Kind: KindFilesystem, Format: "xfs"}
 			}
