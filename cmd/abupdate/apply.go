@@ -124,8 +124,8 @@ func (a *app) apply(ctx context.Context, ref string, f applyFlags) error {
 }
 
 // memoryLimit makes the garbage collector work harder before a small device
-// would have to swap, in bytes. A delta keeps 42 MiB: near
-// to that it does nothing else.
+// would have to swap, in bytes. Applying a delta keeps 42 MiB, and close to
+// that the collector would do nothing but collect.
 const memoryLimit = 50 << 20
 
 // applied arms the slot if that was asked for, and reports what was done.
