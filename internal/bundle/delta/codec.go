@@ -73,27 +73,60 @@ func (c *codec) before() byte {
 
 func (c *codec) history() int { return (c.after*lenClasses+c.len1)*lenClasses + c.len2 }
 
-// token codes which kind of token follows.
-func (c *codec) token(kind int) int {
-	c.settle()
+// contexts returns those of the next token.
+func (c *codec) contexts() (history, here *nibbles) {
 	before := min(c.after, 4)
 	if c.after >= afterShift {
 		before = 3
 	}
-	here := (before*4+c.pos&3)<<8 | int(c.before())
-	return c.nibble(kind, &c.m.tokens[c.history()], &c.m.tokensHere[here])
+	return &c.m.tokens[c.history()], &c.m.tokensHere[(before*4+c.pos&3)<<8|int(c.before())]
 }
 
-func (c *codec) literal(b byte) {
+// literalContexts returns those of the next byte, if it is a literal.
+func (c *codec) literalContexts() (predicted, before *[17]nibbles) {
 	e := byte(0)
 	if c.aligned() {
 		e = c.w[c.pos-c.dists[0]]
-		if c.differs < 0 {
-			c.differs = c.pos
-		}
 	}
-	p, o := &c.m.predicted[e], &c.m.before[c.before()]
-	c.w[c.pos] = c.pair(b, p, o)
+	return &c.m.predicted[e], &c.m.before[c.before()]
+}
+
+// token encodes which kind of token follows.
+func (c *codec) token(kind int) {
+	c.settle()
+	history, here := c.contexts()
+	c.nibble(kind, history, here)
+}
+
+// literal encodes a byte, of which the token is coded.
+func (c *codec) literal(b byte) {
+	predicted, before := c.literalContexts()
+	high, low := int(b>>4), int(b&15)
+	c.nibble(high, &predicted[0], &before[0])
+	c.nibble(low, &predicted[1+high], &before[1+high])
+	c.put(b)
+}
+
+// symbol decodes which kind of token follows, and the byte of a literal.
+func (c *codec) symbol() (kind int, b byte) {
+	c.settle()
+	history, here := c.contexts()
+	predicted, before := c.literalContexts()
+	var s int
+	if wide {
+		s = wideSymbol(&c.coder, history, here, predicted, before)
+	} else {
+		s = wordsSymbol(&c.coder, history, here, predicted, before)
+	}
+	return s & 15, byte(s >> 4)
+}
+
+// put takes a literal.
+func (c *codec) put(b byte) {
+	if c.differs < 0 && c.aligned() {
+		c.differs = c.pos
+	}
+	c.w[c.pos] = b
 	c.pos++
 	switch {
 	case c.after < afterMany:

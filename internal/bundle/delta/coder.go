@@ -87,25 +87,17 @@ func (c *coder) spent() bool { return c.at > len(c.in) }
 // nibble codes four bits by what two contexts have seen, half by each. One that
 // has seen nothing is not heard.
 func (c *coder) nibble(v int, a, b *nibbles) int {
-	if c.decoding {
-		return decodeNibble(c, a, b)
+	switch {
+	case c.decoding && wide:
+		return wideNibble(c, a, b)
+	case c.decoding:
+		return wordsNibble(c, a, b)
 	}
 	below := mix(a, b)
 	start, end := part(&below, v)
 	c.note(start, end-start)
 	a.learn(v)
 	b.learn(v)
-	return v
-}
-
-// pair codes a byte: its first nibble by the 0th of the contexts, the second by
-// one that the first chooses.
-func (c *coder) pair(v byte, a, b *[17]nibbles) byte {
-	if c.decoding {
-		return byte(decodePair(c, a, b))
-	}
-	high := c.nibble(int(v>>4), &a[0], &b[0])
-	c.nibble(int(v&15), &a[1+high&15], &b[1+high&15])
 	return v
 }
 

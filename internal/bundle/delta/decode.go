@@ -12,9 +12,10 @@ func decode(m *model, window []byte, start int, plain, code []byte) error {
 	c.begin(m, window, start, plain)
 	for c.pos < len(window) && !c.spent() {
 		left := len(window) - c.pos
-		switch kind := c.token(0); kind {
+		kind, b := c.symbol()
+		switch kind {
 		case tokenLiteral:
-			c.literal(0)
+			c.put(b)
 			continue
 		case tokenPlain:
 			n := c.plainBytes(0)

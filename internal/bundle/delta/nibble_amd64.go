@@ -1,11 +1,16 @@
 package delta
 
-// decodeNibble is (*coder).nibble for a decoder.
-//
-//go:noescape
-func decodeNibble(c *coder, a, b *nibbles) int
+import "github.com/klauspost/cpuid/v2"
 
-// decodePair is (*coder).pair for a decoder.
+// wide says that this processor has the instructions of nibble_amd64.s.
+var wide = cpuid.CPU.Supports(cpuid.AVX2, cpuid.BMI1)
+
+// wideNibble is wordsNibble.
 //
 //go:noescape
-func decodePair(c *coder, a, b *[17]nibbles) int
+func wideNibble(c *coder, a, b *nibbles) int
+
+// wideSymbol is wordsSymbol.
+//
+//go:noescape
+func wideSymbol(c *coder, a, b *nibbles, p, o *[17]nibbles) int

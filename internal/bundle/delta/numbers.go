@@ -17,26 +17,19 @@ func (c *codec) hotAhead() (h1, h2 int) {
 	if len(ahead) < hotReach {
 		ahead = append(make([]byte, 0, hotReach), ahead...)[:hotReach]
 	}
-	low, high := hot(binary.LittleEndian.Uint64(ahead)), hot(binary.LittleEndian.Uint64(ahead[8:]))
-	if low == 0 {
-		return 8 + first(high), 8 + first(high&(high-1))
-	}
-	if h1, low = first(low), low&(low-1); low != 0 {
-		return h1, first(low)
-	}
-	return h1, 8 + first(high)
+	marks := hot(binary.LittleEndian.Uint64(ahead)) | hot(binary.LittleEndian.Uint64(ahead[8:]))<<8 | 1<<hotReach
+	h1 = bits.TrailingZeros64(marks)
+	return h1, min(bits.TrailingZeros64(marks&(marks-1)), hotReach)
 }
 
-// hot marks the hot bytes among eight by their top bits.
+// hot marks the hot ones among eight bytes, each by a bit.
 func hot(b uint64) uint64 {
 	const each, tops uint64 = 0x0101_0101_0101_0101, 0x8080_8080_8080_8080
 	calls, jumps, data := b&(each*0xfe)^each*0xe8, b&(each*0xfe)^each*0x84, b&(each*0xc7)^each*0x05
 	zero := func(v uint64) uint64 { return ^(v&^tops + ^tops | v) & tops }
-	return zero(calls) | zero(jumps) | zero(data)
+	// Eight bits, eight apart, come together in the top byte of the product.
+	return (zero(calls) | zero(jumps) | zero(data)) >> 7 * 0x0102_0408_1020_4080 >> 56
 }
-
-// first returns which of eight bytes is the first that is marked, or 8.
-func first(marks uint64) int { return bits.TrailingZeros64(marks) >> 3 }
 
 // Classes of lengths: the shortest length of each, and the bits that tell which
 // of it.
