@@ -15,7 +15,8 @@ import "encoding/binary"
 // distance, with literals and shifts where they differ.
 //
 // All state is here and in the model, and encoding and decoding are the same
-// code, so they stay in step.
+// code but for the call that decodes a token with its literal, so they stay in
+// step.
 type codec struct {
 	coder
 	m     *model
