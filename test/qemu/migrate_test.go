@@ -113,6 +113,13 @@ func (m *migration) updates(data map[string]manifest) {
 	m.sameData(data)
 	m.powerOff()
 	m.judgeDisk()
+	if m.layout.UEFI {
+		// Each machine here begins with a firmware that knows no boot entry, and
+		// finds the old system's loader: that must lead to the new one.
+		m.powerOn(vm.Disk{})
+		m.bootsNew(releaseNext, "b", "good")
+		m.powerOff()
+	}
 }
 
 func (m *migration) url(release string) string {
