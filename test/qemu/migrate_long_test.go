@@ -92,10 +92,12 @@ func TestMigrateRefusals(t *testing.T) {
 		}
 	}
 
-	t.Log("prepare twice, and abort")
+	t.Log("prepare twice, and abort; a /boot that is read-only is not in the way")
+	m.on("mount -o remount,ro /boot")
 	m.abupdate(0, "migrate prepare --slot-size 400MiB "+good)
 	m.abupdate(0, "migrate prepare --slot-size 400MiB "+good)
 	m.abupdate(0, "migrate abort")
+	m.on("mount -o remount,rw /boot")
 	m.unchanged(before)
 	if p := m.plan(good); len(p.Refusals) > 0 {
 		t.Errorf("after abort the plan refuses: %+v", p.Refusals)

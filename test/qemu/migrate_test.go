@@ -111,6 +111,9 @@ func (m *migration) updates(data map[string]manifest) {
 	m.committed("b")
 	m.reachableAsBefore()
 	m.sameData(data)
+	if out := m.abupdate(60, "migrate prepare "+m.url(releaseNext)); !strings.Contains(out, "A/B device already") {
+		m.t.Error("prepare on an A/B device does not say why not")
+	}
 	m.powerOff()
 	m.judgeDisk()
 	if m.layout.UEFI {
