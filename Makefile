@@ -74,7 +74,7 @@ test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (13 GiB of di
 
 test-qemu: ## the suites on real GRUB in QEMU, BIOS and UEFI
 	@tools/need test qemu gateway
-	go test -count=1 -p 2 -parallel $(MACHINES) -tags qemu -timeout 80m $(TESTFLAGS) ./test/qemu/...
+	go test -count=1 -p 1 -parallel $(MACHINES) -tags qemu -timeout 80m $(TESTFLAGS) ./test/qemu/...
 
 test-qemu-long: ## the same with the long ones: large images, recorded power cuts
 	@tools/need test qemu gateway
