@@ -12,7 +12,7 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrateEveryLayout is TestMigrate for each layout, and with every release
+// TestMigrateEveryLayout does what TestMigrateBIOS does on each layout, with every release
 // that fails before the good one. L1 has 2 GB of customers' data.
 func TestMigrateEveryLayout(t *testing.T) {
 	t.Parallel()

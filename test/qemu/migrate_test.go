@@ -10,21 +10,21 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrate takes a device of each firmware through a migration that fails
-// and, on the same device, one that goes all the way to the first ordinary
-// update. It takes longest, so it does not wait for a turn among the parallel
-// tests: those fill up what is left of the time.
-func TestMigrate(t *testing.T) {
-	for _, layout := range []string{"L1", "L4"} {
-		t.Run(layout, func(t *testing.T) {
-			t.Parallel()
-			m := newMigration(t, layout)
-			m.powerOn(vm.Disk{})
-			m.bootsOld("none")
-			m.goesHome(releasePanics, m.oldFiles())
-			m.migrates()
-		})
-	}
+// TestMigrateBIOS and TestMigrateUEFI take a device through a migration that
+// fails and, on the same device, one that goes all the way to the first ordinary
+// update. They take longest. As subtests of one they would wait behind all other
+// tests.
+func TestMigrateBIOS(t *testing.T) { testMigrate(t, "L1") }
+
+func TestMigrateUEFI(t *testing.T) { testMigrate(t, "L4") }
+
+func testMigrate(t *testing.T, layout string) {
+	t.Parallel()
+	m := newMigration(t, layout)
+	m.powerOn(vm.Disk{})
+	m.bootsOld("none")
+	m.goesHome(releasePanics, m.oldFiles())
+	m.migrates()
 }
 
 // goesHome starts a migration to a release that fails, and expects the old
