@@ -12,8 +12,8 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrateEveryLayout does what TestMigrateBIOS does on each layout, with every release
-// that fails before the good one. L1 has 2 GB of customers' data.
+// TestMigrateEveryLayout does what TestMigrateBIOS does on each layout, with every
+// release that fails before the good one. L1 has 2 GB of customers' data.
 func TestMigrateEveryLayout(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []string{"L1", "L2", "L2e", "L3", "L4", "L5"} {

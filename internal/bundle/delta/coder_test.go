@@ -34,7 +34,7 @@ func TestRoundTrip(t *testing.T) {
 // seen nothing, little, and much, two that are one, and a code that ends.
 func TestDecodersAgree(t *testing.T) {
 	if !wide {
-		t.Skip("this processor has no AVX2: there is only one way")
+		t.Skip("this processor has no AVX2: there is only one way") // TestRoundTrip goes that way then
 	}
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {

@@ -132,7 +132,7 @@ TEXT ·wideSymbol(SB), NOSPLIT, $48-48
 	PREFETCHT0 (BX)
 	BEGIN
 	STEP(mix, onlya, onlyb, more, refill)
-	CMPQ CX, $2
+	CMPQ CX, $(2*const_tokenLiteral+2)
 	JNE  token
 	MOVQ AX, SI
 	MOVQ BX, DX
@@ -144,9 +144,9 @@ TEXT ·wideSymbol(SB), NOSPLIT, $48-48
 	STEP(mix3, onlya3, onlyb3, more3, refill3)
 	VZEROUPPER
 	MOVQ R8, coder_x(DI)
-	SHLQ $7, AX
+	SHLQ $7, AX                      // both are twice the nibble, + 2
 	SHLQ $3, CX
-	LEAQ -(16+256)(AX)(CX*1), CX
+	LEAQ -(16+256)(AX)(CX*1), CX     // byte<<4, and tokenLiteral, which is 0
 	MOVQ CX, ret+40(FP)
 	RET
 token:
