@@ -231,7 +231,7 @@ func (u *Updater) fill(ctx context.Context, in *incoming, w *partition.SlotWrite
 		return u.fillByDelta(ctx, in, w, target, held, o, done)
 	}
 	f := in.filling(u, w, newRecipe(in.ir.Frames(), held), "writing slot "+done.Slot.String())
-	if err := f.plan(ctx, in.want, target); err != nil {
+	if err := f.plan(ctx, in, target); err != nil {
 		return nil, err
 	}
 	err := f.run(ctx)

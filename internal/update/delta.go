@@ -243,7 +243,7 @@ func (u *Updater) fillByDelta(ctx context.Context, in *incoming, w *partition.Sl
 	// A few frames are fetched alone; many are worth a search for their blocks.
 	if needed := f.recipe.needed(); needed < scanWorth && full.bundle.hasRanges() {
 		f.planRanges(merge(f.recipe.ranges(f.ir.Start()), maxRanges))
-	} else if err := f.plan(ctx, full.want, target); err != nil {
+	} else if err := f.plan(ctx, full, target); err != nil {
 		return nil, err
 	}
 	return f, f.run(ctx)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -26,16 +27,20 @@ type filling struct {
 	label  string
 }
 
-// plan decides what is fetched. want is nil when parts of the bundle cannot be
-// fetched alone, and then all of it is.
-func (f *filling) plan(ctx context.Context, want *wanted, target blockdev.Device) error {
+// plan decides what is fetched, and takes in.want for it: the table is gone
+// before the buffers of the pipeline come. It is nil when parts of the bundle
+// cannot be fetched alone, and then all of it is fetched.
+func (f *filling) plan(ctx context.Context, in *incoming, target blockdev.Device) error {
 	full := f.recipe.needed()
+	want := in.want
+	in.want = nil
 	if want == nil || full < scanWorth {
 		return nil
 	}
 	if err := f.u.find(ctx, f.recipe, want, target); err != nil {
 		return err
 	}
+	debug.FreeOSMemory()
 	ranges := merge(f.recipe.ranges(f.ir.Start()), maxRanges)
 	// A request costs a round trip, and blocks from here and there cost reads:
 	// for a tenth less the stream in one piece is the better way.

@@ -128,7 +128,7 @@ func (p *pipeline) assemble(ctx context.Context, j job, q *frameQueue, free chan
 		free <- j.buf
 	}
 	plain := j.buf[:f.Len]
-	p.recipe.read(f, plain, 0)
+	p.recipe.read(j.i, plain, 0)
 	if f.Matches(plain) {
 		return q.put(ctx, madeFrame{f, plain, done})
 	}
@@ -177,7 +177,7 @@ func (p *pipeline) feed(ctx context.Context, free chan []byte, jobs chan<- job) 
 func (p *pipeline) begin(j *job, from origin) (err error) {
 	if from == fromDevice {
 		// Before any later frame is written over it: see recipe.lasts.
-		p.recipe.read(p.recipe.frames[j.i], j.buf, inTarget)
+		p.recipe.read(j.i, j.buf, inTarget)
 		return p.ir.SkipFrame()
 	}
 	_, j.compressed, err = p.ir.ReadFrame(j.buf)

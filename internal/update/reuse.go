@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"slices"
 	"sort"
 
 	"github.com/abupdate/abupdate/internal/blockdev"
@@ -27,7 +28,7 @@ type recipe struct {
 	frames  []bundle.Frame
 	origins []origin
 
-	want            *wanted // of frames from the device
+	places          [][]place // of each frame from the device: its blocks; 0: zeros
 	running, target blockdev.Device
 }
 
@@ -65,6 +66,7 @@ func (r *recipe) forgo() {
 			r.origins[i] = fromBundle
 		}
 	}
+	r.places = nil
 }
 
 // reused is the length of the frames that this device had, in bytes of image.
@@ -90,7 +92,6 @@ func (u *Updater) find(ctx context.Context, r *recipe, want *wanted, target bloc
 		return err
 	}
 	want.index()
-	r.want, r.running, r.target = want, running, target
 	if err := want.scan(ctx, running, 0, 0, u.searching(u.dev.Running)); err != nil {
 		return err
 	}
@@ -98,11 +99,8 @@ func (u *Updater) find(ctx context.Context, r *recipe, want *wanted, target bloc
 	if err := want.scan(ctx, target, partition.HeadSize, inTarget, u.searching(u.facts.Target())); err != nil {
 		return err
 	}
-	for i := range r.frames {
-		if r.origins[i] == fromBundle && r.has(i) {
-			r.origins[i] = fromDevice
-		}
-	}
+	r.running, r.target = running, target
+	r.take(want)
 	return nil
 }
 
@@ -120,20 +118,26 @@ func (d *Device) readSlot(id slot.ID) (blockdev.Device, error) {
 	return blockdev.Section(d.disk, p.Start, p.Size)
 }
 
-// has reports whether each block of a frame is zeros, or was seen where it
-// still is when the frame's turn comes.
-func (r *recipe) has(i int) bool {
-	f := r.frames[i]
-	for b := f.Off / bundle.BlockSize; b*bundle.BlockSize < f.Off+f.Len; b++ {
-		if r.want.hashes[b] == 0 {
+// take takes from the device each frame whose blocks are zeros, or were seen
+// where they still are when the frame's turn comes.
+func (r *recipe) take(want *wanted) {
+	r.places = make([][]place, len(r.frames))
+	var places []place // of the blocks of frame i so far
+	i, has := 0, true
+	for _, h := range want.blocks() {
+		f, at := r.frames[i], place(0)
+		if has && h != 0 {
+			at = want.where(h)
+			has = at != 0 && (at&inTarget == 0 || r.lasts(at.offset(), f.Off))
+		}
+		if places = append(places, at); int64(len(places))*bundle.BlockSize < f.Len {
 			continue
 		}
-		at := r.want.where(b)
-		if at == 0 || at&inTarget != 0 && !r.lasts(at.offset(), f.Off) {
-			return false
+		if has && r.origins[i] == fromBundle {
+			r.origins[i], r.places[i] = fromDevice, slices.Clone(places)
 		}
+		i, has, places = i+1, true, places[:0]
 	}
-	return true
 }
 
 // lasts reports whether the block at byte at of the target is still what it
@@ -149,11 +153,11 @@ func (r *recipe) lasts(at, turn int64) bool {
 	return r.origins[i] == fromPlace && at+bundle.BlockSize <= f.Off+f.Len
 }
 
-// read puts those blocks of a frame into plain that lie in the given slot, 0
+// read puts those blocks of the i-th frame into plain that lie in the given slot, 0
 // or inTarget; with 0 also those that are zeros. What cannot be read is left
 // as it is: the frame's hash will tell.
-func (r *recipe) read(f bundle.Frame, plain []byte, from place) {
-	dev := r.running
+func (r *recipe) read(i int, plain []byte, from place) {
+	f, dev := r.frames[i], r.running
 	if from == inTarget {
 		dev = r.target
 	}
@@ -165,16 +169,15 @@ func (r *recipe) read(f bundle.Frame, plain []byte, from place) {
 		}
 		n = 0
 	}
-	for off := int64(0); off < f.Len; off += bundle.BlockSize {
+	for b, p := range r.places[i] {
+		off := int64(b) * bundle.BlockSize
 		length := min(bundle.BlockSize, f.Len-off)
-		b := (f.Off + off) / bundle.BlockSize
-		if r.want.hashes[b] == 0 {
+		if p == 0 {
 			if from == 0 {
 				clear(plain[off:][:length])
 			}
 			continue
 		}
-		p := r.want.where(b)
 		if p&inTarget != from {
 			continue
 		}

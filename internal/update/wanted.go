@@ -2,6 +2,7 @@ package update
 
 import (
 	"context"
+	"iter"
 	"math/bits"
 	"runtime"
 	"sync/atomic"
@@ -15,14 +16,14 @@ import (
 // wanted is what the blocks of an image look like, and where on this device
 // they were seen. Hashes of 8 bytes find blocks; they prove nothing.
 type wanted struct {
-	hashes []bundle.BlockHash // of each block of the image; 0: zeros
-	table  []sighting         // by hash, open addressing
+	words []bundle.BlockHash // the block index: hashes, and 0 before the length of a run of zero blocks
+	table []sighting         // by hash, open addressing
 }
 
 // sighting is a hash and the place where a block with it was seen.
 type sighting struct {
-	block uint32        // 1 + the first block of the image with that hash; 0: free
-	at    atomic.Uint32 // place
+	word uint32        // 1 + the first of words with that hash; 0: free
+	at   atomic.Uint32 // place
 }
 
 // place is a block on this device: 0 is nowhere; else 1 + its number in the
@@ -31,9 +32,9 @@ type sighting struct {
 type place uint32
 
 const (
-	inTarget     place = 1 << 31
-	maxScanned         = int64(inTarget-1) * bundle.BlockSize // bytes of a slot
-	maxSightings       = 3 << 19                              // bounds the table to 16 MiB
+	inTarget   place = 1 << 31
+	maxScanned       = int64(inTarget-1) * bundle.BlockSize // bytes of a slot
+	maxWords         = 3 << 19                              // bounds words to 12 MiB and the table to 16
 )
 
 func (p place) offset() int64 { return (int64(p&^inTarget) - 1) * bundle.BlockSize }
@@ -41,30 +42,49 @@ func (p place) offset() int64 { return (int64(p&^inTarget) - 1) * bundle.BlockSi
 // newWanted returns the table for an image; nil when it has so many blocks
 // that the table would take too much of a small device's memory.
 func newWanted(img bundle.Image) *wanted {
-	if img.BlocksSize/8 > maxSightings || img.Size > maxScanned {
+	n := img.BlocksSize / 8
+	if n > maxWords {
 		return nil
 	}
-	return &wanted{hashes: make([]bundle.BlockHash, (img.Size+bundle.BlockSize-1)/bundle.BlockSize)}
+	return &wanted{words: make([]bundle.BlockHash, 0, n)}
 }
 
 // note takes a block, or a run of zeros, from the index of the image.
-func (w *wanted) note(first, _ int64, h bundle.BlockHash) { w.hashes[first] = h }
+func (w *wanted) note(_, n int64, h bundle.BlockHash) {
+	w.words = append(w.words, h)
+	if h == 0 {
+		w.words = append(w.words, bundle.BlockHash(n))
+	}
+}
+
+// blocks yields the hash of each block of the image, 0 for zeros, and which of
+// the words it is.
+func (w *wanted) blocks() iter.Seq2[int, bundle.BlockHash] {
+	return func(yield func(int, bundle.BlockHash) bool) {
+		for i := 0; i < len(w.words); i++ {
+			h, n := w.words[i], bundle.BlockHash(1)
+			if h == 0 {
+				i++
+				n = w.words[i]
+			}
+			for range n {
+				if !yield(i, h) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // index makes the table, when all blocks are noted.
 func (w *wanted) index() {
-	n := 0
-	for _, h := range w.hashes {
-		if h != 0 {
-			n++
-		}
-	}
-	w.table = make([]sighting, n+n/3+1)
-	for i, h := range w.hashes {
+	w.table = make([]sighting, len(w.words)+len(w.words)/3+1)
+	for i, h := range w.blocks() {
 		if h == 0 {
 			continue
 		}
-		if s := w.find(h); s.block == 0 {
-			s.block = uint32(i) + 1
+		if s := w.find(h); s.word == 0 {
+			s.word = uint32(i) + 1
 		}
 	}
 }
@@ -78,7 +98,7 @@ func (w *wanted) find(h bundle.BlockHash) *sighting {
 			i = 0
 		}
 		s := &w.table[i]
-		if s.block == 0 || w.hashes[s.block-1] == h {
+		if s.word == 0 || w.words[s.word-1] == h {
 			return s
 		}
 	}
@@ -87,7 +107,7 @@ func (w *wanted) find(h bundle.BlockHash) *sighting {
 // seen takes note of a block at a place.
 func (w *wanted) seen(h bundle.BlockHash, at place) {
 	s := w.find(h)
-	if s.block == 0 {
+	if s.word == 0 {
 		return
 	}
 	for {
@@ -98,9 +118,9 @@ func (w *wanted) seen(h bundle.BlockHash, at place) {
 	}
 }
 
-// where returns where the i-th block of the image was seen; 0 for one that was
-// not. Blocks of zeros need no place: ask hashes first.
-func (w *wanted) where(i int64) place { return place(w.find(w.hashes[i]).at.Load()) }
+// where returns where a block of the image with that hash, which is not 0, was
+// seen; 0 for nowhere.
+func (w *wanted) where(h bundle.BlockHash) place { return place(w.find(h).at.Load()) }
 
 // scan looks at the blocks of dev from byte from on; slot is 0 or inTarget.
 // What cannot be read is not there.
