@@ -36,46 +36,34 @@ type making struct {
 	damaged int // records that are not as they were written
 }
 
-// deltaWorkers bounds the memory: each takes a frame, its record, and a window
-// of up to a dictionary and a frame.
+// deltaWorkers bounds the memory: each takes a frame, and a window of up to a
+// dictionary and a frame.
 const deltaWorkers = 2
-
-// recordKept is how large a buffer for records may be to be used again, in
-// bytes: most records are short, and few are as long as a frame.
-const recordKept = 1 << 20
 
 // run makes the frames that are not there yet. An error is one of the slot, of
 // the network or of the caller; what is wrong with the delta only leaves
 // frames missing.
 func (m *making) run(ctx context.Context) error {
 	n := min(workers(m.ir.Image().FrameSize), deltaWorkers)
-	free := make(chan []byte, n+1)
-	for range n + 1 {
-		free <- nil
-	}
+	q := newFrameQueue(m.w, m.ir.Image().FrameSize, n)
 	jobs := make(chan deltaJob)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(jobs)
-		err := m.feed(ctx, free, jobs)
+		err := m.feed(ctx, q, jobs)
 		if errors.Is(err, bundle.ErrFormat) {
 			m.noteDamage()
 			return nil
 		}
 		return err
 	})
-	q := newFrameQueue(m.w, m.ir.Image().FrameSize, n)
 	q.run(ctx, g, n, func() error {
 		d := m.ir.Delta()
 		maker := delta.NewMaker(m.old, d.OldSize(), d.Limits(bundle.Frame{Len: m.ir.Image().FrameSize}))
-		for r := range jobs {
-			if err := m.make(ctx, maker, r, q); err != nil {
+		for j := range jobs {
+			if err := m.make(ctx, maker, j, q); err != nil {
 				return err
 			}
-			if cap(r.buf) > recordKept {
-				r.buf = nil
-			}
-			free <- r.buf
 		}
 		return nil
 	})
@@ -86,10 +74,10 @@ func (m *making) run(ctx context.Context) error {
 type deltaJob struct {
 	i      int
 	record *delta.Record
-	buf    []byte // that the record keeps parts of
+	buf    []byte // the frame's; until it is made, the record is there
 }
 
-func (m *making) feed(ctx context.Context, free chan []byte, jobs chan<- deltaJob) error {
+func (m *making) feed(ctx context.Context, q *frameQueue, jobs chan<- deltaJob) error {
 	d := m.ir.Delta()
 	for i, f := range m.ir.Frames() {
 		if err := ctx.Err(); err != nil {
@@ -102,11 +90,9 @@ func (m *making) feed(ctx context.Context, free chan []byte, jobs chan<- deltaJo
 			}
 			continue
 		}
-		var buf []byte
-		select {
-		case buf = <-free:
-		case <-ctx.Done():
-			return ctx.Err()
+		buf, err := q.buffer(ctx)
+		if err != nil {
+			return err
 		}
 		_, b, intact, err := d.ReadRecord(buf)
 		if err == io.EOF {
@@ -118,13 +104,13 @@ func (m *making) feed(ctx context.Context, free chan []byte, jobs chan<- deltaJo
 		rec, err := delta.Parse(b, d.Limits(f))
 		if !intact || err != nil {
 			m.noteDamage()
-			free <- b
+			q.plain <- buf
 			continue
 		}
 		// While the frames before it are made, the disk gets what this one needs.
 		rec.Sources(m.old.Expect)
 		select {
-		case jobs <- deltaJob{i, rec, b}:
+		case jobs <- deltaJob{i, rec, buf}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -151,22 +137,18 @@ func (m *making) passOver(i int, f bundle.Frame) error {
 }
 
 // make makes one frame and gives it to the slot if it is right.
-func (m *making) make(ctx context.Context, maker *delta.Maker, r deltaJob, q *frameQueue) error {
-	f := m.ir.Frames()[r.i]
-	buf, err := q.buffer(ctx)
-	if err != nil {
-		return err
-	}
+func (m *making) make(ctx context.Context, maker *delta.Maker, j deltaJob, q *frameQueue) error {
+	f := m.ir.Frames()[j.i]
 	done := func() {
 		m.done.Add(f.Len)
-		q.plain <- buf
+		q.plain <- j.buf
 	}
-	plain := buf[:f.Len]
-	if maker.Make(plain, r.record) != nil || !f.Matches(plain) {
+	plain := j.buf[:f.Len]
+	if maker.Make(plain, j.record) != nil || !f.Matches(plain) {
 		done() // the old image is not what it was: missing tells
 		return nil
 	}
-	m.have[r.i] = true // one worker for each frame
+	m.have[j.i] = true // one worker for each frame
 	if m.w == nil {
 		done()
 		return nil

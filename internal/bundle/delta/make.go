@@ -25,7 +25,8 @@ func NewMaker(old io.ReaderAt, size int64, l Limits) *Maker {
 	return &Maker{old: old, size: size, room: l.Dict + l.Frame}
 }
 
-// Make makes a frame into dst, whose length may be less than whole blocks. The
+// Make makes a frame into dst, whose length may be less than whole blocks. dst
+// may be what the record was parsed from: that is read before dst is written. The
 // caller compares its hash: Make returns an error where it knows of one, and
 // else what the record gives with what the old image holds now.
 func (m *Maker) Make(dst []byte, r *Record) error {
