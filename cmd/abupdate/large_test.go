@@ -72,6 +72,7 @@ func applyOverHTTP(t *testing.T, image, slotSize, diskSize string) (r result, re
 	defer server.Close()
 	cmd := command("--disk", disk, "--json", "apply", server.URL+"/large.abu")
 	cmd.Dir = t.TempDir()
+	cmd.Env = append(cmd.Environ(), "GOMAXPROCS=4") // more processors are not used: the most memory
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
