@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,11 +26,12 @@ type LiveDisk struct {
 	disk      blockdev.Device
 	espType   string // "vfat"
 	blkpg     func(op int32, number int, start, size int64) error
+	wait      func() // for who has a partition open for a moment
 }
 
 // NewLiveDisk returns the machine's disk, which has been opened by its node.
 func NewLiveDisk(node string, disk blockdev.Device) *LiveDisk {
-	d := &LiveDisk{node: node, proc: "/proc", sys: "/sys", disk: disk, espType: "vfat"}
+	d := &LiveDisk{node: node, proc: "/proc", sys: "/sys", disk: disk, espType: "vfat", wait: func() { time.Sleep(500 * time.Millisecond) }}
 	d.blkpg = d.ioctl
 	return d
 }
@@ -178,15 +180,36 @@ func (d *LiveDisk) swaps(devices map[string]string) ([]string, error) {
 	return found, nil
 }
 
+// repartitionTries is how often the kernel is told the new table while it says
+// that a partition is busy: udev opens each that was written to, for a moment.
+const repartitionTries = 10
+
 // Repartition implements FinishMachine, partition by partition: BLKRRPART
 // would want the running slot unmounted.
-func (d *LiveDisk) Repartition(t *partition.Table) (bool, error) {
+func (d *LiveDisk) Repartition(t *partition.Table) (seen bool, err error) {
+	for try := range repartitionTries {
+		if try > 0 {
+			d.wait()
+		}
+		if seen, err = d.tellKernel(t); seen || err != nil {
+			break
+		}
+	}
+	return seen, err
+}
+
+// tellKernel makes the kernel's partitions those of the table, as far as nobody
+// has them open: it returns whether they are all of them. No partition is added
+// or grown over another (bdev_add_partition and bdev_resize_partition,
+// block/partitions/core.c), so what goes makes room first.
+func (d *LiveDisk) tellKernel(t *partition.Table) (bool, error) {
 	parts, err := d.parts()
 	if err != nil {
 		return false, err
 	}
 	all := true
-	try := func(what string, number int, err error) error {
+	try := func(what string, op int32, number int, start, size int64) error {
+		err := d.blkpg(op, number, start, size)
 		if errors.Is(err, unix.EBUSY) {
 			all = false
 			return nil
@@ -197,15 +220,19 @@ func (d *LiveDisk) Repartition(t *partition.Table) (bool, error) {
 		return nil
 	}
 	for _, k := range parts {
-		p, ok := t.Part(k.number)
-		switch {
-		case ok && p.Start == k.start && p.Size == k.size:
-		case ok && p.Start == k.start:
-			err = try("resizing", k.number, d.blkpg(blkpgResize, k.number, p.Start, p.Size))
-		default:
-			err = try("removing", k.number, d.blkpg(unix.BLKPG_DEL_PARTITION, k.number, 0, 0))
+		if p, ok := t.Part(k.number); ok && p.Start == k.start {
+			continue
 		}
-		if err != nil {
+		if err := try("removing", unix.BLKPG_DEL_PARTITION, k.number, 0, 0); err != nil {
+			return false, err
+		}
+	}
+	for _, k := range parts {
+		p, ok := t.Part(k.number)
+		if !ok || p.Start != k.start || p.Size == k.size {
+			continue
+		}
+		if err := try("resizing", blkpgResize, k.number, p.Start, p.Size); err != nil {
 			return false, err
 		}
 	}
@@ -216,7 +243,7 @@ func (d *LiveDisk) Repartition(t *partition.Table) (bool, error) {
 		if slices.ContainsFunc(parts, func(k kernelPart) bool { return k.number == p.Number }) {
 			continue
 		}
-		if err := try("adding", p.Number, d.blkpg(unix.BLKPG_ADD_PARTITION, p.Number, p.Start, p.Size)); err != nil {
+		if err := try("adding", unix.BLKPG_ADD_PARTITION, p.Number, p.Start, p.Size); err != nil {
 			return false, err
 		}
 	}

@@ -20,15 +20,15 @@ import (
 type fakeKernel struct {
 	*LiveDisk
 	t    *testing.T
-	busy map[int]bool // partitions that somebody has open
+	busy map[int]int // how often somebody has the partition open when he is asked
 	said []string
 }
 
 func newFakeKernel(t *testing.T, parts ...partition.Part) *fakeKernel {
 	t.Helper()
 	root := t.TempDir()
-	k := &fakeKernel{t: t, busy: map[int]bool{}}
-	k.LiveDisk = &LiveDisk{node: "/dev/sda", proc: filepath.Join(root, "proc"), sys: filepath.Join(root, "sys"), blkpg: k.answer}
+	k := &fakeKernel{t: t, busy: map[int]int{}}
+	k.LiveDisk = &LiveDisk{node: "/dev/sda", proc: filepath.Join(root, "proc"), sys: filepath.Join(root, "sys"), blkpg: k.answer, wait: func() {}}
 	k.write("sys/class/block/sda/dev", "8:0")
 	for _, p := range parts {
 		k.add(p)
@@ -62,11 +62,20 @@ func (k *fakeKernel) answer(op int32, number int, start, size int64) error {
 	k.said = append(k.said, fmt.Sprintf("%s %d", word, number))
 	name := k.path(fmt.Sprintf("sys/class/block/sda/sda%d", number))
 	switch {
-	case op == blkpgResize:
-	case k.busy[number]:
+	case op == unix.BLKPG_DEL_PARTITION && k.busy[number] > 0:
+		k.busy[number]--
 		return unix.EBUSY
 	case op == unix.BLKPG_DEL_PARTITION:
 		return os.RemoveAll(name)
+	}
+	parts, err := k.parts()
+	if err != nil {
+		return err
+	}
+	for _, p := range parts { // as partition_overlaps, block/partitions/core.c
+		if p.number != number && start < p.start+p.size && p.start < start+size {
+			return unix.EBUSY
+		}
 	}
 	k.add(partition.Part{Number: number, Start: start, Size: size})
 	return nil
@@ -82,26 +91,33 @@ func finishParts() (trial, end []partition.Part) {
 func TestRepartition(t *testing.T) {
 	t.Parallel()
 	trial, end := finishParts()
-	grown := slices.Clone(trial)
+	grown := slices.Clone(end)
 	grown[1].Size += mib
+	over := slices.Clone(end) // slot b begins where /boot did, and reaches into the old root
+	over[0].Start, over[0].Size = trial[0].Start, 15*mib
+	const always = repartitionTries
 	rows := map[string]struct {
-		end  []partition.Part
-		busy int
-		seen bool
-		said []string
+		from, end []partition.Part
+		busy      int // partition
+		times     int
+		seen      bool
+		said      []string
 	}{
-		"the new table":            {end, 0, true, []string{"remove 1", "remove 2", "add 1", "add 2"}},
-		"an active volume group":   {end, 2, false, []string{"remove 1", "remove 2", "add 1"}},
-		"data that grow in place":  {grown, 2, true, []string{"resize 2"}},
-		"what the kernel has":      {trial, 0, true, nil},
-		"one partition goes":       {trial[1:], 0, true, []string{"remove 1"}},
-		"one goes, and it is open": {trial[1:], 1, false, []string{"remove 1"}},
+		"the new table":                {trial, end, 0, 0, true, []string{"remove 1", "remove 2", "add 1", "add 2"}},
+		"an active volume group":       {trial, end, 2, always, false, append([]string{"remove 1"}, slices.Repeat([]string{"remove 2", "add 1"}, always)...)},
+		"udev looks at it":             {trial, end, 2, 1, true, []string{"remove 1", "remove 2", "add 1", "remove 2", "add 1", "add 2"}},
+		"data that grow in place":      {end, grown, 2, 0, true, []string{"resize 2"}},
+		"slot b grows where root was":  {trial, over, 0, 0, true, []string{"remove 2", "resize 1", "add 2"}},
+		"the same, and root is opened": {trial, over, 2, 1, true, []string{"remove 2", "resize 1", "remove 2", "resize 1", "add 2"}},
+		"what the kernel has":          {trial, trial, 0, 0, true, nil},
+		"one partition goes":           {trial, trial[1:], 0, 0, true, []string{"remove 1"}},
+		"one goes, and it is open":     {trial, append(slices.Clone(trial[:1]), trial[2:]...), 2, always, false, slices.Repeat([]string{"remove 2"}, always)},
 	}
 	for name, r := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := newFakeKernel(t, trial...)
-			k.busy[r.busy] = true
+			k := newFakeKernel(t, r.from...)
+			k.busy[r.busy] = r.times
 			seen, err := k.Repartition(&partition.Table{Parts: r.end})
 			if err != nil || seen != r.seen || !slices.Equal(k.said, r.said) {
 				t.Errorf("%v, %v, said %q; want %v, said %q", seen, err, k.said, r.seen, r.said)

@@ -32,11 +32,17 @@ type Device struct {
 	bootSeq  uint32 // the boot state that this boot was made from; 0: not known
 	disk     blockdev.Device
 	table    *partition.Table
-	nodes    map[int]string                                                               // partition number → device node; live only
+	nodes    map[int]partitionNode                                                        // by partition number; live only
 	mount    func(node, fstype string, readOnly bool, do func(root *os.Root) error) error // withMounted; live only
 	writing  bool
 	deferred bool // arming is left to the orderly shutdown
 	closers  []io.Closer
+}
+
+// partitionNode is a partition as the kernel has it.
+type partitionNode struct {
+	path  string // device node
+	start int64  // byte of the disk
 }
 
 // Mode says what a command does with the device.
@@ -195,9 +201,12 @@ func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
 	if id == d.Running {
 		return nil, nil, fmt.Errorf("internal error: opening the running slot %v for writing", id)
 	}
-	node := d.nodes[p.Number]
+	known, node := d.nodes[p.Number], d.nodes[p.Number].path
 	if node == "" {
-		return nil, nil, fmt.Errorf("%w: the kernel does not know slot %v (partition %d) yet: reboot first", partition.ErrTable, id, p.Number)
+		return nil, nil, stale(fmt.Errorf("%w: the kernel does not know slot %v (partition %d) yet", partition.ErrTable, id, p.Number))
+	}
+	if known.start != p.Start {
+		return nil, nil, stale(fmt.Errorf("%w: slot %v begins at byte %d by the partition table and at %d by the kernel", partition.ErrTable, id, p.Start, known.start))
 	}
 	dev, err := blockdev.Open(node, blockdev.Options{Write: true, Exclusive: true})
 	if errors.Is(err, unix.EBUSY) {
@@ -209,9 +218,14 @@ func (d *Device) openSlot(id slot.ID) (blockdev.Device, func() error, error) {
 	}
 	if dev.Size() != p.Size {
 		dev.Close()
-		return nil, nil, fmt.Errorf("%w: slot %v is %d bytes by the partition table and %d by the kernel: reboot first", partition.ErrTable, id, p.Size, dev.Size())
+		return nil, nil, stale(fmt.Errorf("%w: slot %v is %d bytes by the partition table and %d by the kernel", partition.ErrTable, id, p.Size, dev.Size()))
 	}
 	return dev, dev.Close, nil
+}
+
+// stale is err of a kernel that goes by the table before this one.
+func stale(err error) error {
+	return withHint(err, "the partition table was changed since this system started: reboot (abupdate reboot), then run the same command again")
 }
 
 // requireSlots refuses to touch slot b while a migration is not finished: the

@@ -28,7 +28,7 @@ const runDir = "/run/abupdate"
 // root filesystem's device number: writing to a slot by mistake is how other
 // updaters have destroyed the running system.
 func OpenLive(mode Mode) (_ *Device, err error) {
-	d := &Device{Live: true, deferred: true, writing: mode == ReadWrite, nodes: make(map[int]string), mount: withMounted}
+	d := &Device{Live: true, deferred: true, writing: mode == ReadWrite, nodes: make(map[int]partitionNode), mount: withMounted}
 	defer d.closeOnError(&err)
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("opening this machine's disk: %w", os.ErrPermission)
@@ -193,8 +193,9 @@ func rootDisk(path, sys string) (disk string, part int, err error) {
 	return "/dev/" + filepath.Base(filepath.Dir(link)), part, nil
 }
 
-// partitionNodes maps the partition numbers of a disk to their device nodes.
-func partitionNodes(disk string, nodes map[int]string) error {
+// partitionNodes maps the partition numbers of a disk to what the kernel has for
+// them.
+func partitionNodes(disk string, nodes map[int]partitionNode) error {
 	base := filepath.Join("/sys/class/block", filepath.Base(disk))
 	entries, err := os.ReadDir(base)
 	if err != nil {
@@ -212,7 +213,15 @@ func partitionNodes(disk string, nodes map[int]string) error {
 		if err != nil {
 			return fmt.Errorf("partition number of %s: %w", e.Name(), err)
 		}
-		nodes[n] = "/dev/" + e.Name()
+		b, err = os.ReadFile(filepath.Join(base, e.Name(), "start"))
+		if err != nil {
+			return err
+		}
+		start, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // in sectors of 512 bytes, whatever the disk's are
+		if err != nil {
+			return fmt.Errorf("start of %s: %w", e.Name(), err)
+		}
+		nodes[n] = partitionNode{"/dev/" + e.Name(), start * 512}
 	}
 	return nil
 }

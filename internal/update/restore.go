@@ -93,7 +93,7 @@ func (u *Updater) mounted(id slot.ID, readOnly bool, do func(root *os.Root) erro
 	if err != nil {
 		return err
 	}
-	return u.dev.mount(u.dev.nodes[p.Number], im.Filesystem, readOnly, do)
+	return u.dev.mount(u.dev.nodes[p.Number].path, im.Filesystem, readOnly, do)
 }
 
 // Preserving reports what arming the slot that is not running does about the

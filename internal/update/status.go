@@ -66,7 +66,7 @@ func (u *Updater) Status() (Status, error) {
 			if err != nil {
 				return Status{}, err
 			}
-			st.Device, st.PartUUID = u.dev.nodes[p.Number], p.PartUUID
+			st.Device, st.PartUUID = u.dev.nodes[p.Number].path, p.PartUUID
 		}
 		if sf := f.Slot(id); sf.Record != nil && st.State != SlotEmpty {
 			st.Version, st.InstalledAt = sf.Manifest.Version, sf.Record.InstalledAt
