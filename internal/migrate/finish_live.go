@@ -181,8 +181,9 @@ func (d *LiveDisk) swaps(devices map[string]string) ([]string, error) {
 }
 
 // repartitionTries is how often the kernel is told the new table while it says
-// that a partition is busy: udev opens each that was written to, for a moment.
-const repartitionTries = 10
+// that a partition is busy, over five seconds: udev opens each that was written
+// to, for a moment.
+const repartitionTries = 11
 
 // Repartition implements FinishMachine, partition by partition: BLKRRPART
 // would want the running slot unmounted.

@@ -202,28 +202,33 @@ func partitionNodes(disk string, nodes map[int]partitionNode) error {
 		return fmt.Errorf("listing the partitions of %s: %w", disk, err)
 	}
 	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(base, e.Name(), "partition"))
+		n, err := sysNumber(filepath.Join(base, e.Name(), "partition"))
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil {
-			return fmt.Errorf("partition number of %s: %w", e.Name(), err)
-		}
-		b, err = os.ReadFile(filepath.Join(base, e.Name(), "start"))
+		start, err := sysNumber(filepath.Join(base, e.Name(), "start")) // in 512 bytes, whatever the disk's sectors are
 		if err != nil {
 			return err
 		}
-		start, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // in sectors of 512 bytes, whatever the disk's are
-		if err != nil {
-			return fmt.Errorf("start of %s: %w", e.Name(), err)
-		}
-		nodes[n] = partitionNode{"/dev/" + e.Name(), start * 512}
+		nodes[int(n)] = partitionNode{"/dev/" + e.Name(), start * 512}
 	}
 	return nil
+}
+
+// sysNumber reads a file of /sys that holds a number.
+func sysNumber(path string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return n, nil
 }
 
 // liveFirmware tells what this machine was booted by: the kernel makes
