@@ -17,6 +17,9 @@ TOOL     = go tool -modfile=tools/go.mod
 # The packages whose tests match a pattern.
 with = $$(grep -rlE '$(1)' --include='*_test.go' --exclude-dir=build . | xargs -r -n1 dirname | sort -u)
 
+# The tests that need root: all others run without.
+root_tests = $$(grep -rlE '^//go:build root$$' --include='*_test.go' --exclude-dir=build . | xargs grep -hoE '^func Test\w+' | cut -d' ' -f2 | paste -sd'|')
+
 # TESTFLAGS=-v shows each test; FUZZTIME=1m fuzzes longer; MACHINES run in QEMU at once.
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
@@ -66,7 +69,7 @@ fuzz: ## fuzz every parser for FUZZTIME each
 test-root: ## tests on loop devices and with rpm (root)
 	@tools/need test root
 	@# One package at a time: a mount namespace of one holds the mounts of another.
-	go test -count=1 -p 1 -tags root -timeout 20m $(TESTFLAGS) $(call with,^//go:build.*root)
+	go test -count=1 -p 1 -tags root -timeout 20m -run "^($(root_tests))\$$" $(TESTFLAGS) $(call with,^//go:build root)
 
 test-large: ## an image of 5 GiB, a bundle over 4 GiB, peak memory (13 GiB of disk)
 	@tools/need test

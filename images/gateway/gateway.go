@@ -26,7 +26,7 @@ import (
 
 // DefaultSize is the size of an image. Every byte of it is hashed in software
 // emulation, so it is little more than what the files take.
-const DefaultSize = 384 << 20
+const DefaultSize = 288 << 20
 
 // KernelArgs are the arguments that the appliance's kernel needs besides those
 // of grub.cfg: rw because the root filesystem has no entry in fstab, and the

@@ -10,20 +10,26 @@ import (
 	"github.com/abupdate/abupdate/test/qemu/vm"
 )
 
-// TestMigrateBIOS and TestMigrateUEFI take a device through a migration that
-// fails and, on the same device, one that goes all the way to the first ordinary
-// update. They take longest. As subtests of one they would wait behind all other
-// tests.
-func TestMigrateBIOS(t *testing.T) { testMigrate(t, "L1") }
-
-func TestMigrateUEFI(t *testing.T) { testMigrate(t, "L4") }
-
-func testMigrate(t *testing.T, layout string) {
+// TestMigrateBIOS takes a device through a migration that fails and, on the same
+// device, one that goes all the way to the first ordinary update. It and
+// TestMigrateUEFI take longest: as subtests of one they would wait behind all
+// other tests.
+func TestMigrateBIOS(t *testing.T) {
 	t.Parallel()
-	m := newMigration(t, layout)
+	m := newMigration(t, "L1")
 	m.powerOn(vm.Disk{})
 	m.bootsOld("none")
 	m.goesHome(releasePanics, m.oldFiles())
+	m.migrates()
+}
+
+// TestMigrateUEFI is the migration that goes well; those that fail on UEFI are
+// among TestMigrateEveryLayout's.
+func TestMigrateUEFI(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t, "L4")
+	m.powerOn(vm.Disk{})
+	m.bootsOld("none")
 	m.migrates()
 }
 
